@@ -1,0 +1,1 @@
+"""ebyd-scan: finds backdoors in model files before they ship."""

@@ -1,0 +1,47 @@
+"""What a check says."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+
+class Outcome(StrEnum):
+    """How a check ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"  # looked, cannot tell
+    SKIPPED = "skipped"  # does not apply; the message says why
+    ERROR = "error"
+
+
+class Witness(BaseModel):
+    """A recovered trigger, replayed on held-out clean samples of the original model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: str  # "patch" (mask and pattern) or "blend" (additive over the whole input)
+    label: int
+    size: FiniteFloat  # L1 of the mask in pixels (patch), L2 of the perturbation in 0..1 pixel units (blend)
+    control_sizes: dict[int, FiniteFloat]  # the same for control labels of the same model
+    attack_success_rate: FiniteFloat = Field(ge=0, le=1)
+    samples: int  # held-out samples of other classes that it was replayed on
+
+
+class Finding(BaseModel):
+    """One statement of one check, with the figures behind it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    check: str
+    outcome: Outcome
+    message: str = Field(max_length=4000)  # one or two sentences for a person
+    score: FiniteFloat | None = None
+    threshold: FiniteFloat | None = None
+    label: int | None = None  # class index
+    label_name: str | None = None
+    witness: Witness | None = None
+    metrics: dict[str, FiniteFloat | int | str] = Field(default_factory=dict)
+    seconds: FiniteFloat = 0.0

@@ -1,0 +1,78 @@
+"""The whole answer about one model; every report is a function of this."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from .exposure import ExposureRun
+from .finding import Finding
+
+SCHEMA_VERSION = "1"
+
+
+class Verdict(StrEnum):
+    """The policy's answer; the exit code follows it and nothing else."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+    @property
+    def exit_code(self) -> int:
+        """0 passed, 1 failed, 3 could not scan, 4 inconclusive."""
+        return {"passed": 0, "failed": 1, "error": 3, "inconclusive": 4}[self.value]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ToolInfo(_Part):
+    name: Literal["ebyd-scan"] = "ebyd-scan"
+    version: str
+
+
+class ModelInfo(_Part):
+    path: str
+    sha256: str | None = None  # None where the file could not be read
+    format: str | None = None
+    architecture: str | None = None
+
+
+class SamplesInfo(_Part):
+    path: str
+    sha256: str | None = None
+    count: int | None = None
+    classes: int | None = None
+
+
+class PolicyInfo(_Part):
+    name: str
+    sha256: str
+
+
+class ExposureInfo(_Part):
+    method: str
+    runs: list[ExposureRun]  # one a seed, each with its trajectory
+
+
+class ScanResult(_Part):
+    """The JSON report is exactly this, field by field."""
+
+    schema_version: Literal["1"] = SCHEMA_VERSION
+    tool: ToolInfo
+    model: ModelInfo
+    samples: SamplesInfo
+    policy: PolicyInfo
+    seed: int
+    started: str  # ISO 8601, UTC
+    verdict: Verdict
+    reason: str  # one sentence: why this verdict
+    findings: list[Finding]
+    exposure: ExposureInfo | None = None
+    timings: dict[str, FiniteFloat] = Field(default_factory=dict)  # seconds a stage, and "total"
+    environment: dict[str, str] = Field(default_factory=dict)  # python, torch, device, platform
