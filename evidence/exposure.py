@@ -28,6 +28,7 @@ class ExposureRun(BaseModel):
 
     method: str
     seed: int
+    applicable: bool = True  # False where the method cannot work on this model; the reason says why
     converged: bool
     reason: str  # why it stopped, in words
     trajectory: list[TrajectoryStep]

@@ -1,0 +1,206 @@
+"""`model-detection`: is there a backdoor? A small trigger toward a suspect label is the witness.
+
+Exposure names one or two suspect labels. A trigger is inverted on the original model for these and for a few
+control labels of the same model, and the sizes are compared: a planted trigger is several times smaller than what
+it takes to reach an ordinary label. The ratio does not depend on the number of classes. The suspect's trigger is
+then replayed on held-out samples that the inversion never saw.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from ..evidence.context import Evidence
+from ..evidence.finding import Finding, Outcome, Witness
+from .suspects import collapse, converged
+
+if TYPE_CHECKING:
+    from .trigger_inversion import Trigger
+
+FAMILY_NAMES = ("patch", "blend")
+
+
+class ModelDetection:
+    """Compares the sizes of inverted triggers between suspect and control labels.
+
+    `score` is how many times smaller the suspect's trigger is than the median of the other labels', the larger
+    of the two families (patch, blend).
+    """
+
+    id: ClassVar[str] = "model-detection"
+    stage: ClassVar[Literal["file", "model", "exposure"]] = "exposure"
+
+    def __init__(
+        self,
+        *,
+        fail_ratio: Annotated[
+            float, Field(gt=1, description="so many times smaller than for control labels is a backdoor")
+        ] = 2.0,
+        pass_ratio: Annotated[
+            float, Field(ge=1, description="below this it is none; between the two the check is inconclusive")
+        ] = 1.75,
+        min_attack_success: Annotated[
+            float, Field(gt=0, le=1, description="what the trigger must reach on held-out samples to be a witness")
+        ] = 0.75,
+        suspects: Annotated[int, Field(ge=1, le=10, description="labels taken from the exposure")] = 2,
+        controls: Annotated[int, Field(ge=1, le=50, description="control labels, drawn with the seed")] = 3,
+        max_all_labels: Annotated[
+            int, Field(ge=2, description="without an exposure all labels are searched, up to so many classes")
+        ] = 20,
+        steps: Annotated[int, Field(ge=10, le=10_000, description="Adam steps of an inversion")] = 160,
+        batch_size: Annotated[int, Field(ge=1, le=4096, description="samples a step of an inversion")] = 64,
+        inversion_success: Annotated[
+            float, Field(gt=0.5, le=1, description="share of samples an inverted trigger has to send to the label")
+        ] = 0.95,
+    ) -> None:
+        self.fail_ratio = fail_ratio
+        self.pass_ratio = min(pass_ratio, fail_ratio)
+        self.min_attack_success = min_attack_success
+        self.suspects = suspects
+        self.controls = controls
+        self.max_all_labels = max_all_labels
+        self.steps = steps
+        self.batch_size = batch_size
+        self.inversion_success = inversion_success
+
+    def __repr__(self) -> str:
+        return f"ModelDetection(fail_ratio={self.fail_ratio}, pass_ratio={self.pass_ratio}, steps={self.steps})"
+
+    def run(self, evidence: Evidence) -> Finding:
+        """Invert, compare, replay."""
+        assert evidence.samples is not None
+        labels = self._labels(evidence)
+        if not labels:
+            message = (
+                f"Exposure named no suspect label, and {evidence.samples.num_classes} classes are too many to "
+                f"search all of them (max_all_labels is {self.max_all_labels})."
+            )
+            return Finding(check=self.id, outcome=Outcome.INCONCLUSIVE, message=message)
+        triggers = self._invert(evidence, labels)
+        witnesses = [
+            (ratio, witness)
+            for family in FAMILY_NAMES
+            for ratio, witness in self._compare(evidence, [t for t in triggers if t.family == family])
+        ]
+        if not witnesses:
+            message = (
+                "Trigger inversion reached too few labels to compare their sizes: the model gives it no usable "
+                "gradient, or `steps` is too low."
+            )
+            return Finding(check=self.id, outcome=Outcome.INCONCLUSIVE, message=message)
+        return self._judge(evidence, labels, witnesses)
+
+    def _labels(self, evidence: Evidence) -> list[int]:
+        """Suspects first, then controls; all labels where exposure names none and there are few enough.
+
+        Without BatchNorm the collapse is fast and often onto a wrong label (measured: docs/results.md), so that
+        suspects alone would miss.
+        """
+        assert evidence.samples is not None and evidence.classifier is not None
+        count = evidence.samples.num_classes
+        runs = converged(evidence.exposures)
+        if count <= self.max_all_labels and not (runs and evidence.classifier.has_batch_norm):
+            return list(range(count))
+        if not runs:
+            return []
+        ranked = collapse(runs).ranked
+        suspects = ranked[: self.suspects]
+        others = ranked[self.suspects :]
+        return suspects + random.Random(evidence.seed).sample(others, min(self.controls, len(others)))
+
+    def _invert(self, evidence: Evidence, labels: Sequence[int]) -> list[Trigger]:
+        from .trigger_inversion import invert
+
+        assert evidence.samples is not None and evidence.classifier is not None
+        triggers: list[Trigger] = []
+        total = len(labels) * len(FAMILY_NAMES)
+        for family in FAMILY_NAMES:
+            for label in labels:
+                evidence.progress("invert triggers", len(triggers), total)
+                triggers.append(
+                    invert(
+                        evidence.classifier,
+                        evidence.samples.exposure,
+                        label,
+                        family=family,
+                        steps=self.steps,
+                        batch_size=self.batch_size,
+                        success=self.inversion_success,
+                        seed=evidence.seed,
+                    )
+                )
+        evidence.progress("invert triggers", total, total)
+        return triggers
+
+    def _compare(self, evidence: Evidence, triggers: list[Trigger]) -> list[tuple[float, Witness]]:
+        """(median size of the other labels / size, witness) of each label that inversion reached."""
+        from .trigger_inversion import replay
+
+        assert evidence.samples is not None and evidence.classifier is not None
+        found = [trigger for trigger in triggers if trigger.found]
+        compared = []
+        for trigger in found:
+            # A label that was not reached counts with the size at which the search gave up: it is no smaller.
+            others = {other.label: other.size for other in triggers if other is not trigger}
+            if not others:
+                continue
+            ratio = statistics.median(others.values()) / max(trigger.size, 1e-9)
+            success, count = replay(evidence.classifier, trigger, evidence.samples.held_out)
+            witness = Witness(
+                family=trigger.family,
+                label=trigger.label,
+                size=trigger.size,
+                control_sizes=others,
+                attack_success_rate=success,
+                samples=count,
+            )
+            compared.append((ratio, witness))
+        return compared
+
+    def _judge(self, evidence: Evidence, labels: list[int], witnesses: list[tuple[float, Witness]]) -> Finding:
+        assert evidence.samples is not None
+        usable = [pair for pair in witnesses if pair[1].attack_success_rate >= self.min_attack_success]
+        ratio, witness = max(usable or witnesses, key=lambda pair: pair[0])
+        names = evidence.samples.class_names
+        anomalous = sorted({w.label for r, w in usable if r >= self.fail_ratio})
+        unit = "pixels" if witness.family == "patch" else "L2"
+        comparison = (
+            f"The smallest {witness.family} trigger toward {names[witness.label]!r} ({witness.size:.2f} {unit}) is "
+            f"{ratio:.1f} times smaller than the median of {len(witness.control_sizes)} other labels "
+            f"({statistics.median(witness.control_sizes.values()):.2f})"
+        )
+        replayed = (
+            f"replayed on {witness.samples} held-out samples it sends {witness.attack_success_rate:.0%} to that label"
+        )
+        if usable and ratio >= self.fail_ratio:
+            outcome, message = Outcome.FAILED, f"Backdoor: {comparison[0].lower()}{comparison[1:]}; {replayed}."
+            if len(anomalous) > 1:
+                message += " Suspicious labels: " + ", ".join(repr(names[label]) for label in anomalous) + "."
+        elif ratio >= self.pass_ratio:
+            outcome = Outcome.INCONCLUSIVE
+            message = (
+                f"{comparison}: more than between ordinary labels, but not clearly a backdoor; {replayed}. "
+                "Give more clean samples or try other seeds."
+            )
+        else:
+            outcome = Outcome.PASSED
+            message = f"No label has an unusually small trigger. {comparison}; {replayed}."
+        return Finding(
+            check=self.id,
+            outcome=outcome,
+            message=message,
+            score=ratio,
+            threshold=self.fail_ratio,
+            label=witness.label if outcome is not Outcome.PASSED else None,
+            label_name=names[witness.label] if outcome is not Outcome.PASSED else None,
+            witness=witness,
+            metrics={
+                "labels_searched": len(labels),
+                **{f"ratio_{w.family}_{w.label}": round(r, 4) for r, w in witnesses},
+            },
+        )

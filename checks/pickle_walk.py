@@ -1,0 +1,152 @@
+"""Reads a pickle without running it: a symbolic stack machine that resolves every global the pickle would import."""
+
+from __future__ import annotations
+
+import pickletools
+from dataclasses import dataclass, field
+from typing import IO, Final, Protocol, cast
+
+_MAX_LINE: Final = 1 << 20  # bytes; a longer line is no global's name
+_OPCODES: Final = {op.code: op for op in pickletools.opcodes}
+_CALLS: Final = frozenset({"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
+_STRINGS: Final = frozenset(
+    {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
+)
+
+
+class ByteStream(Protocol):
+    """What is needed of a file."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+    def readline(self, size: int = -1, /) -> bytes: ...
+
+
+@dataclass
+class PickleReport:
+    """What one pickle would do; globals seen before it broke are in it, because unpickling runs them too."""
+
+    globals: list[tuple[str, str]] = field(default_factory=list)  # (module, name), in order, each once
+    calls: int = 0  # opcodes that call or build something
+    complete: bool = False  # reached STOP
+    length: int = 0  # bytes read
+    error: str | None = None
+
+
+class _Bounded:
+    """A stream that refuses to read beyond a limit, so that a declared length of terabytes allocates nothing."""
+
+    def __init__(self, stream: ByteStream, limit: int) -> None:
+        self.stream, self.limit, self.used = stream, limit, 0
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0 or size > self.limit - self.used:
+            raise ValueError("runs past the end")
+        data = self.stream.read(size)
+        self.used += len(data)
+        return data
+
+    def readline(self) -> bytes:
+        data = self.stream.readline(min(_MAX_LINE, self.limit - self.used))
+        self.used += len(data)
+        return data
+
+
+class _Mark:
+    """The unpickler's mark on the stack."""
+
+
+_MARK: Final = _Mark()
+_Value = str | _Mark | None  # a known string, the mark, or anything else
+
+
+class _Machine:
+    """Follows strings through stack and memo: STACK_GLOBAL takes its names from there."""
+
+    def __init__(self, report: PickleReport) -> None:
+        self.report, self.stack, self.memo = report, list[_Value](), dict[int, _Value]()
+
+    def use(self, module: str, name: str) -> None:
+        if (module, name) not in self.report.globals:
+            self.report.globals.append((module, name))
+
+    def step(self, op: pickletools.OpcodeInfo, arg: object) -> None:
+        name = op.name
+        if name in _CALLS:
+            self.report.calls += 1
+        if name in ("PUT", "BINPUT", "LONG_BINPUT"):
+            self.memo[int(str(arg))] = self.stack[-1]
+        elif name == "MEMOIZE":
+            self.memo[len(self.memo)] = self.stack[-1]
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
+            self.stack.append(self.memo[int(str(arg))])
+        elif name == "DUP":
+            self.stack.append(self.stack[-1])
+        elif name == "POP":
+            self.stack.pop()
+        elif name == "STACK_GLOBAL":
+            attribute, module = self.stack.pop(), self.stack.pop()
+            known = isinstance(module, str) and isinstance(attribute, str)
+            self.use(str(module), str(attribute)) if known else self.use("unknown", "computed at run time")
+            self.stack.append(None)
+        else:
+            if name in ("GLOBAL", "INST") and isinstance(arg, tuple):
+                self.use(*arg)
+            elif name in ("EXT1", "EXT2", "EXT4"):
+                self.use("copyreg", f"extension {arg}")
+            self._stack_effect(op)
+            if name in _STRINGS:
+                self.stack[-1] = str(arg)
+
+    def _stack_effect(self, op: pickletools.OpcodeInfo) -> None:
+        before = op.stack_before
+        below = len(before)
+        if pickletools.markobject in before:
+            below = before.index(pickletools.markobject)
+            while self.stack.pop() is not _MARK:
+                pass
+        for _ in range(below):
+            if self.stack.pop() is _MARK:
+                raise ValueError("takes the mark for a value")
+        for kind in op.stack_after:
+            self.stack.append(_MARK if kind is pickletools.markobject else None)
+
+
+def _argument(op: pickletools.OpcodeInfo, stream: _Bounded) -> object:
+    if op.name in ("GLOBAL", "INST"):  # pickletools takes ASCII only, the unpickler any UTF-8
+        lines = stream.readline(), stream.readline()
+        if not all(line.endswith(b"\n") for line in lines):
+            raise ValueError("is cut off in a global")
+        return tuple(line[:-1].decode("utf-8", "backslashreplace") for line in lines)
+    return None if op.arg is None else op.arg.reader(cast(IO[bytes], stream))
+
+
+def walk_pickle(stream: ByteStream, limit: int) -> PickleReport:
+    """Follow the one pickle that starts at the stream's position, at most `limit` bytes; nothing is imported.
+
+    Never raises for what the bytes hold: a pickle that breaks has `error` set and `complete` False.
+    """
+    report, bounded = PickleReport(), _Bounded(stream, limit)
+    machine = _Machine(report)
+    try:
+        while True:
+            code = bounded.read(1)
+            if not code:
+                raise ValueError("ends before its STOP")
+            op = _OPCODES.get(code.decode("latin-1"))
+            if op is None:
+                raise ValueError(f"has the unknown opcode {code!r}")
+            argument = _argument(op, bounded)
+            if op.name == "STOP":
+                if machine.stack.pop() is _MARK:
+                    raise ValueError("ends in the middle of a value")
+                report.complete = True
+                break
+            machine.step(op, argument)
+    except IndexError:
+        report.error = "takes more from the stack than there is"
+    except KeyError:
+        report.error = "reads a memo that was never written"
+    except (ValueError, OverflowError, ArithmeticError) as error:  # UnicodeDecodeError is a ValueError
+        report.error = str(error)[:120]
+    report.length = bounded.used
+    return report

@@ -1,0 +1,69 @@
+"""`ebyd-scan`: the command group. Imports click only; each command is imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+# name -> (module:attribute, one-line help); the line stands here so that --help imports nothing.
+COMMANDS = {
+    "scan": ("ebyd_scan.scanner.cli.scan:scan", "Scan a model file for backdoors and give a verdict."),
+    "policy": ("ebyd_scan.scanner.cli.policy:policy", "List, show and validate policies."),
+    "demo": ("ebyd_scan.scanner.cli.demo:demo", "Scan a shipped backdoored and a shipped clean model."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as problem:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"the commands are {', '.join(COMMANDS)}."
+            raise click.UsageError(f"No such command '{args[0]}': {hint}", ctx) from problem
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(f"ebyd-scan {version('ebyd-scan')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong, 3 could not scan, 4 inconclusive.",
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+)
+def main() -> None:
+    """Finds backdoors in PyTorch model files: exposes them by unlearning the clean task, then checks what is left.
+
+    \b
+    ebyd-scan scan model.safetensors --architecture torchvision:resnet18 \\
+        --arch-arg num_classes=10 --samples clean/ --policy release-gate
+    """

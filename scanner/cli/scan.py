@@ -1,0 +1,170 @@
+"""`ebyd-scan scan`: the full gate on one model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ...evidence.errors import ScanError
+from ...policies.load import LoadedPolicy, load_policy
+from ..models.arch_args import parse_arch_args
+from ..request import ScanRequest
+from .options import DeviceType, FloatsType, SizeType
+from .run import Reports, as_failure, run_scan
+
+EXAMPLES = """\b
+Examples:
+  ebyd-scan scan weights.safetensors --architecture torchvision:resnet18 \\
+      --arch-arg num_classes=10 --samples clean/ \\
+      --mean 0.49,0.48,0.45 --std 0.20,0.20,0.20 --junit report.xml
+  ebyd-scan scan traced.pt --samples clean.npz --policy quick --json report.json
+  ebyd-scan scan net.pth --architecture my_package.nets:small --samples clean/
+
+\b
+Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong,
+            3 could not scan, 4 inconclusive.
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--samples",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="PATH",
+    help="Clean labelled samples: a folder of class folders, or an .npz with x and y.",
+)
+@click.option(
+    "--classes",
+    "classes_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="classes.txt that maps class folders to indices.  [default: the one in the samples folder]",
+)
+@click.option(
+    "--architecture",
+    metavar="SPEC",
+    help="For files that hold weights only: torchvision:NAME, package.module:callable or path/to/file.py:callable. "
+    "It is run: name only code you trust.",
+)
+@click.option(
+    "--arch-arg",
+    "arch_args",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Argument for the architecture; may be repeated.",
+)
+@click.option(
+    "--mean",
+    type=FloatsType(),
+    metavar="R,G,B",
+    help="Mean the model was trained with, of pixels in 0..1.  [default: none subtracted]",
+)
+@click.option(
+    "--std", type=FloatsType(positive=True), metavar="R,G,B", help="Standard deviation likewise.  [default: 1]"
+)
+@click.option(
+    "--size", type=SizeType(), metavar="N|HxW", help="Resize samples to this many pixels.  [default: as they are]"
+)
+@click.option(
+    "--policy",
+    "policy_name",
+    default="release-gate",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Which checks, which thresholds: see `ebyd-scan policy list`.",
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the verdict as JSON.")
+@click.option(
+    "--junit", "junit_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the verdict as JUnit XML."
+)
+@click.option(
+    "--device",
+    type=DeviceType(),
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda[:N]",
+    help="Where to compute.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 // 1000 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of every random draw: same seed, same verdict.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Time limit of the scan.  [default: the policy's]",
+)
+@click.option(
+    "--memory",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GIB",
+    help="Memory limit of the scan.  [default: the policy's]",
+)
+@click.option(
+    "--allow-pickle",
+    is_flag=True,
+    help="Take a whole-module pickle in which the file check finds nothing. Loading runs its code: trust it first.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what the scanning process prints on standard error.")
+def scan(
+    model: Path,
+    samples: Path,
+    classes_file: Path | None,
+    architecture: str | None,
+    arch_args: tuple[str, ...],
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    size: tuple[int, int] | None,
+    policy_name: str,
+    json_path: Path | None,
+    junit_path: Path | None,
+    device: str,
+    seed: int,
+    timeout: float | None,
+    memory: float | None,
+    allow_pickle: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Scan MODEL for backdoors: check the file, expose, find suspect labels, look for a trigger, give a verdict.
+
+    MODEL is a safetensors file, a PyTorch checkpoint, a TorchScript file or a torch.export program.
+    """
+    try:
+        loaded = _with_limits(load_policy(policy_name), timeout, memory)
+        arguments = parse_arch_args(list(arch_args))
+    except ScanError as problem:
+        raise as_failure(problem) from problem
+    request = ScanRequest(
+        model=model,
+        samples=samples,
+        policy=loaded.policy,
+        architecture=architecture,
+        arch_args=arguments,
+        classes_file=classes_file,
+        mean=mean,
+        std=std,
+        size=size,
+        device=device,
+        seed=seed,
+        allow_pickle=allow_pickle,
+    )
+    result = run_scan(request, loaded, Reports(json_path, junit_path), quiet=quiet, verbose=verbose)
+    raise SystemExit(result.verdict.exit_code)
+
+
+def _with_limits(loaded: LoadedPolicy, timeout: float | None, memory: float | None) -> LoadedPolicy:
+    """The policy with the limits of the command line; they change no threshold, so its digest stays."""
+    from dataclasses import replace
+
+    changes = {name: value for name, value in (("timeout", timeout), ("memory", memory)) if value is not None}
+    limits = loaded.policy.limits.model_copy(update=changes)
+    return replace(loaded, policy=loaded.policy.model_copy(update={"limits": limits}))

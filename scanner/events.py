@@ -1,0 +1,89 @@
+"""What a worker tells its supervisor: one JSON object a line, never a pickle.
+
+A worker has touched a hostile file; what it says is validated like any other input.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter
+
+from ..evidence.exposure import ExposureRun
+from ..evidence.finding import Finding
+from ..evidence.result import ModelInfo, SamplesInfo
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProgressEvent(_Event):
+    kind: Literal["progress"] = "progress"
+    stage: str = Field(max_length=200)
+    done: int
+    total: int
+
+
+class ModelEvent(_Event):
+    kind: Literal["model"] = "model"
+    model: ModelInfo
+
+
+class SamplesEvent(_Event):
+    kind: Literal["samples"] = "samples"
+    samples: SamplesInfo
+
+
+class EnvironmentEvent(_Event):
+    kind: Literal["environment"] = "environment"
+    environment: dict[str, str]
+
+
+class FindingEvent(_Event):
+    kind: Literal["finding"] = "finding"
+    finding: Finding
+
+
+class ExposureEvent(_Event):
+    kind: Literal["exposure"] = "exposure"
+    run: ExposureRun
+
+
+class TimingEvent(_Event):
+    kind: Literal["timing"] = "timing"
+    stage: str = Field(max_length=200)
+    seconds: FiniteFloat
+
+
+class StoppedEvent(_Event):
+    """The scan went no further, and that is an answer: the findings say why."""
+
+    kind: Literal["stopped"] = "stopped"
+    reason: str = Field(max_length=4000)
+
+
+class ErrorEvent(_Event):
+    kind: Literal["error"] = "error"
+    message: str = Field(max_length=4000)
+    usage: bool = False  # the command line is wrong, not the model
+
+
+class DoneEvent(_Event):
+    kind: Literal["done"] = "done"
+
+
+Event = (
+    ProgressEvent
+    | ModelEvent
+    | SamplesEvent
+    | EnvironmentEvent
+    | FindingEvent
+    | ExposureEvent
+    | TimingEvent
+    | StoppedEvent
+    | ErrorEvent
+    | DoneEvent
+)
+
+PARSER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])

@@ -1,0 +1,86 @@
+"""The figures behind a finding, worded once for every format."""
+
+from __future__ import annotations
+
+from ...evidence.exposure import ExposureRun
+from ...evidence.finding import Finding, Witness
+
+_UNITS = {"patch": " pixels", "blend": ""}
+
+
+def number(value: float | int | str) -> str:
+    """Three significant digits where there is a fraction; text and whole numbers as they are."""
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return str(value)
+
+
+def percent(share: float) -> str:
+    """`0.934` as `93 %`; what is not all does not read 100 %, and what is not nothing does not read 0 %."""
+    rounded = round(share * 100)
+    if (rounded == 100 and share < 1) or (rounded == 0 and share > 0):
+        return f"{share * 100:.1f} %"
+    return f"{rounded} %"
+
+
+def label_text(finding: Finding) -> str | None:
+    """`3 (cat)`, or `3` where the name says no more; None where the finding is about no label."""
+    return None if finding.label is None else named(finding.label, finding.label_name)
+
+
+def named(label: int, name: str | None) -> str:
+    """A label by index and, where there is one, by name."""
+    return f"{label} ({name})" if name and name != str(label) else str(label)
+
+
+def score_text(finding: Finding) -> str | None:
+    """`score 0.94 (threshold 0.5)`."""
+    if finding.score is None:
+        return None
+    bound = "" if finding.threshold is None else f" (threshold {number(finding.threshold)})"
+    return f"score {number(finding.score)}{bound}"
+
+
+def witness_text(witness: Witness, name: str | None = None) -> str:
+    """What was recovered, how it compares to other labels of the same model, and what it does."""
+    unit = _UNITS.get(witness.family, "")
+    text = f"a {witness.family} trigger of size {number(witness.size)}{unit} for label {named(witness.label, name)}"
+    if witness.control_sizes:
+        low, high = min(witness.control_sizes.values()), max(witness.control_sizes.values())
+        spread = number(low) if low == high else f"{number(low)} to {number(high)}"
+        text += f" (other labels need {spread})"
+    rate = percent(witness.attack_success_rate)
+    return f"{text} sends {rate} of {witness.samples} held-out samples of other classes there"
+
+
+def top_class(run: ExposureRun) -> tuple[int, float] | None:
+    """The class that most predictions of the exposed model fall on, and its share; None where there are none."""
+    if run.after is None or not sum(run.after.histogram):
+        return None
+    histogram = run.after.histogram
+    label = max(range(len(histogram)), key=histogram.__getitem__)
+    return label, histogram[label] / sum(histogram)
+
+
+def details(finding: Finding) -> list[tuple[str, str]]:
+    """Every figure of a finding as name and value, for the formats that are read by machines and people alike."""
+    rows: list[tuple[str, str]] = [("outcome", finding.outcome.value)]
+    if finding.score is not None:
+        rows.append(("score", repr(finding.score)))
+    if finding.threshold is not None:
+        rows.append(("threshold", repr(finding.threshold)))
+    if finding.label is not None:
+        rows.append(("label", str(finding.label)))
+    if finding.label_name is not None:
+        rows.append(("label_name", finding.label_name))
+    if finding.witness is not None:
+        witness = finding.witness
+        rows += [
+            ("witness.family", witness.family),
+            ("witness.label", str(witness.label)),
+            ("witness.size", repr(witness.size)),
+            ("witness.control_sizes", ", ".join(f"{k}: {v!r}" for k, v in witness.control_sizes.items())),
+            ("witness.attack_success_rate", repr(witness.attack_success_rate)),
+            ("witness.samples", str(witness.samples)),
+        ]
+    return rows + [(f"metrics.{name}", str(value)) for name, value in finding.metrics.items()]

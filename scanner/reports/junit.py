@@ -1,0 +1,157 @@
+"""The verdicts as JUnit XML that Jenkins, Ant, GitLab and GitHub's readers take.
+
+junit-xml builds the report; its raw output breaks both well-known schemas (Jenkins' xunit plugin and Windy Road's
+for Ant), so it is finished here to what both accept: see `_finish`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal
+from xml.etree import ElementTree
+
+import junit_xml
+
+from ...evidence.finding import Finding, Outcome
+from ...evidence.result import ScanResult, Verdict
+from .figures import details
+from .printable import one_line, printable
+
+InconclusiveAs = Literal["failure", "skipped"]
+
+
+def to_junit(results: Sequence[ScanResult], *, inconclusive_as: InconclusiveAs) -> str:
+    """One test suite a model, one test case a check.
+
+    A further case named `verdict` is added where no check's case says what the verdict says, so that a report never
+    looks better than the exit code: an unreadable file, for one, has no findings at all.
+
+    Args:
+        results: one a model.
+        inconclusive_as: what an inconclusive check becomes; where the verdict is nevertheless `passed`, the policy
+            lets it pass, and it is always `skipped`.
+    """
+    suites = [_suite(index, result, inconclusive_as) for index, result in enumerate(results)]
+    root = ElementTree.fromstring(junit_xml.to_xml_report_string(suites, prettyprint=False))
+    _finish(root)
+    ElementTree.indent(root)
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
+
+
+def _suite(index: int, result: ScanResult, inconclusive_as: InconclusiveAs) -> junit_xml.TestSuite:
+    classname = one_line(f"ebyd_scan.{result.policy.name}")
+    cases: list[junit_xml.TestCase] = []
+    used: set[str] = set()
+    for finding in result.findings:
+        case = junit_xml.TestCase(_unique(finding, used), classname, elapsed_sec=finding.seconds)
+        as_failure = inconclusive_as == "failure" and result.verdict is not Verdict.PASSED
+        _tell(case, finding.outcome, finding.message, _body(finding), as_failure)
+        cases.append(case)
+    if not _agrees(cases, result.verdict, inconclusive_as):
+        case = junit_xml.TestCase("verdict", classname)
+        _tell(case, Outcome(result.verdict.value), result.reason, result.reason, inconclusive_as == "failure")
+        cases.append(case)
+    suite = junit_xml.TestSuite(
+        one_line(result.model.path) or "model",
+        cases,
+        hostname="localhost",  # a report tells nothing about the machine that the caller did not ask for
+        id=str(index),
+        package=classname,
+        timestamp=_timestamp(result.started),
+        properties={one_line(name): printable(value) for name, value in _properties(result, used)},
+        stdout=printable(f"{result.verdict.value}: {result.reason}", keep="\n"),
+    )
+    return suite
+
+
+def _unique(finding: Finding, used: set[str]) -> str:
+    name, count = one_line(finding.check) or "check", 1
+    stem = name
+    while name in used or name == "verdict":
+        count += 1
+        name = f"{stem} ({count})"
+    used.add(name)
+    return name
+
+
+def _tell(case: junit_xml.TestCase, outcome: Outcome, message: str, body: str, as_failure: bool) -> None:
+    message, body = one_line(message) or "no reason given", printable(body, keep="\n")
+    if outcome is Outcome.ERROR:
+        case.add_error_info(message, body, "error")
+    elif outcome is Outcome.FAILED or (outcome is Outcome.INCONCLUSIVE and as_failure):
+        case.add_failure_info(message, body, outcome.value)
+    elif outcome is Outcome.INCONCLUSIVE:
+        case.add_skipped_info(f"inconclusive: {message}", body)
+    elif outcome is Outcome.SKIPPED:
+        case.add_skipped_info(message, body)
+
+
+def _agrees(cases: Sequence[junit_xml.TestCase], verdict: Verdict, inconclusive_as: InconclusiveAs) -> bool:
+    """Whether the cases alone look as the verdict is: red, not run, or green."""
+    red = any(case.is_failure() or case.is_error() for case in cases)
+    if verdict is Verdict.PASSED:
+        return bool(cases)
+    if verdict is Verdict.INCONCLUSIVE and inconclusive_as == "skipped":
+        return any(case.is_skipped() for case in cases)
+    return red
+
+
+def _body(finding: Finding) -> str:
+    return "\n".join([one_line(finding.message), *(f"{name}: {one_line(value)}" for name, value in details(finding))])
+
+
+def _properties(result: ScanResult, names: set[str]) -> list[tuple[str, str]]:
+    """Of the suite; the test case's own are in here too, by its name, since neither schema lets a case have any."""
+    rows: list[tuple[str, str | int | None]] = [
+        ("verdict", result.verdict.value),
+        ("reason", result.reason),
+        ("tool.version", result.tool.version),
+        ("model.sha256", result.model.sha256),
+        ("model.format", result.model.format),
+        ("model.architecture", result.model.architecture),
+        ("samples.path", result.samples.path),
+        ("samples.sha256", result.samples.sha256),
+        ("samples.count", result.samples.count),
+        ("samples.classes", result.samples.classes),
+        ("policy.name", result.policy.name),
+        ("policy.sha256", result.policy.sha256),
+        ("seed", result.seed),
+        *((f"timings.{stage}", f"{seconds:.3f}") for stage, seconds in result.timings.items()),
+        *((f"environment.{name}", value) for name, value in result.environment.items()),
+    ]
+    used: set[str] = set()
+    for finding in result.findings:  # the same names in the same order as the cases got them
+        case = _unique(finding, used)
+        rows += [(f"{case}.{name}", value) for name, value in details(finding)]
+    return [(name, str(value)) for name, value in rows if value is not None]
+
+
+def _timestamp(started: str) -> str:
+    """In UTC without a zone, as the Ant schema wants it."""
+    try:
+        moment = datetime.fromisoformat(started)
+    except ValueError:
+        return "1970-01-01T00:00:00"
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _finish(root: ElementTree.Element) -> None:
+    """What junit-xml leaves: attributes of neither schema, times it drops when zero, and Ant's order of elements."""
+    root.attrib.clear()  # Ant's schema allows none here; every reader adds the suites up by itself
+    for suite in root:
+        suite.attrib.pop("disabled", None)
+        total = sum(float(case.get("time", 0)) for case in suite.iter("testcase"))
+        recorded = suite.find("properties/property[@name='timings.total']")
+        suite.set("time", f"{total if recorded is None else float(recorded.get('value', 0)):.3f}")
+        for case in suite.iter("testcase"):
+            case.set("time", f"{float(case.get('time', 0)):.3f}")
+        children = list(suite)
+        for child in children:
+            suite.remove(child)
+        for tag in ("properties", "testcase", "system-out", "system-err"):
+            found = [child for child in children if child.tag == tag]
+            # Ant's schema wants each of the others exactly once, even if empty.
+            suite.extend(found if found or tag == "testcase" else [ElementTree.Element(tag)])

@@ -1,0 +1,29 @@
+"""What one scan is asked to do: everything the worker needs, as plain data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..policies.model import Policy
+
+
+class ScanRequest(BaseModel):
+    """One model, its samples and the policy; travels to the worker as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Path
+    samples: Path
+    policy: Policy
+    architecture: str | None = None
+    arch_args: dict[str, Any] = Field(default_factory=dict)
+    classes_file: Path | None = None
+    mean: tuple[float, ...] | None = None  # of pixels in 0..1, one a channel; None: pixels go in as they are
+    std: tuple[float, ...] | None = None
+    size: tuple[int, int] | None = None  # height, width in pixels
+    device: str = "auto"
+    seed: int = 0
+    allow_pickle: bool = False

@@ -1,0 +1,191 @@
+"""The pipeline: file, samples, model, exposure, checks. It runs inside a worker process and tells all by events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..evidence.artifact import Artifact
+from ..evidence.context import Check, Evidence
+from ..evidence.errors import ScanError, UsageError
+from ..evidence.finding import Finding, Outcome
+from ..evidence.result import ModelInfo, SamplesInfo
+from ..policies.plugins import build_checks, build_exposer
+from . import events
+from .compute import resolve_device, tune
+from .models.arch_args import trusted_modules
+from .request import ScanRequest
+
+if TYPE_CHECKING:
+    from ..evidence.classifier import Classifier
+    from ..evidence.samples import CleanSamples
+
+Emit = Callable[[events.Event], None]
+
+
+def scan(request: ScanRequest, emit: Emit) -> None:
+    """Scan one model as the request says.
+
+    Raises:
+        ScanError: the file, the samples or the architecture cannot be used; what was found before has been told.
+    """
+    checks = build_checks(request.policy)
+    with _timed("read file", emit):
+        artifact = _identify(request, emit)
+        evidence = Evidence(
+            artifact=artifact,
+            seed=request.seed,
+            allow_pickle=request.allow_pickle,
+            trusted_modules=trusted_modules(request.architecture),
+            progress=lambda stage, done, total: emit(events.ProgressEvent(stage=stage, done=done, total=total)),
+        )
+    evidence = _run_checks(checks, "file", evidence, emit)
+    if reason := _stops(evidence.findings, "the file check stopped the scan before the file was loaded"):
+        emit(events.StoppedEvent(reason=reason))
+        return
+    if all(check.stage == "file" for check in checks):
+        return
+
+    device = resolve_device(request.device)
+    with _timed("load samples", emit):
+        samples = _load_samples(request)
+    with _timed("load model", emit):
+        classifier = _load_classifier(request, artifact, samples, device)
+        samples = _fit_to_model(request, samples, classifier, emit)
+        emit(events.EnvironmentEvent(environment=tune(classifier, samples)))
+        emit(events.ModelEvent(model=_model_info(artifact, classifier.architecture)))
+    evidence = replace(evidence, classifier=classifier, samples=samples)
+    evidence = _run_checks(checks, "model", evidence, emit)
+    if reason := _stops(evidence.findings, "exposing it would only measure noise"):
+        emit(events.StoppedEvent(reason=reason))
+        return
+    if any(check.stage == "exposure" for check in checks):
+        with _timed("expose", emit):
+            evidence = _expose(request, evidence, emit)
+        _run_checks(checks, "exposure", evidence, emit)
+
+
+def _identify(request: ScanRequest, emit: Emit) -> Artifact:
+    from .models.identify import identify
+
+    artifact = identify(request.model)
+    emit(events.ModelEvent(model=_model_info(artifact, request.architecture)))
+    return artifact
+
+
+def _load_samples(request: ScanRequest) -> CleanSamples:
+    from .samples.load import load_samples
+
+    settings = request.policy.samples
+    return load_samples(
+        request.samples,
+        num_classes=None,
+        classes_file=request.classes_file,
+        size=request.size,
+        channels=len(request.mean) if request.mean and len(request.mean) > 1 else None,
+        seed=request.seed,
+        held_out=settings.held_out,
+        min_per_class=settings.min_per_class,
+        max_count=settings.max_count,
+    )
+
+
+def _load_classifier(request: ScanRequest, artifact: Artifact, samples: CleanSamples, device: str) -> Classifier:
+    from .models.load import load_classifier
+
+    channels, height, width = samples.exposure.pixels.shape[1:]
+    return load_classifier(
+        artifact,
+        architecture=request.architecture,
+        arch_args=request.arch_args,
+        mean=_per_channel("--mean", request.mean, channels, 0.0),
+        std=_per_channel("--std", request.std, channels, 1.0),
+        input_shape=(channels, height, width),
+        device=device,
+        allow_pickle=request.allow_pickle,
+    )
+
+
+def _per_channel(option: str, values: tuple[float, ...] | None, channels: int, default: float) -> tuple[float, ...]:
+    values = values or (default,)
+    if len(values) not in (1, channels):
+        raise UsageError(f"{option} has {len(values)} values, but the samples have {channels} channel(s)")
+    return values * channels if len(values) == 1 else values
+
+
+def _fit_to_model(request: ScanRequest, samples: CleanSamples, classifier: Classifier, emit: Emit) -> CleanSamples:
+    from .samples.load import check_against_model
+
+    samples = check_against_model(samples, classifier.num_classes)
+    emit(
+        events.SamplesEvent(
+            samples=SamplesInfo(
+                path=str(request.samples), sha256=samples.sha256, count=len(samples), classes=samples.num_classes
+            )
+        )
+    )
+    return samples
+
+
+def _expose(request: ScanRequest, evidence: Evidence, emit: Emit) -> Evidence:
+    assert evidence.classifier and evidence.samples
+    exposer = build_exposer(request.policy)
+    seeds = [1000 * request.seed + index for index in range(request.policy.exposure.seeds)]
+    runs = []
+    for number, seed in enumerate(seeds, 1):
+
+        def show(stage: str, done: int, total: int, number: int = number) -> None:
+            evidence.progress(f"expose, run {number} of {len(seeds)}", done, total)
+
+        run = exposer.expose(evidence.classifier, evidence.samples, seed=seed, progress=show).run
+        emit(events.ExposureEvent(run=run))
+        runs.append(run)
+    return replace(evidence, exposures=tuple(runs))
+
+
+def _run_checks(checks: list[Check], stage: str, evidence: Evidence, emit: Emit) -> Evidence:
+    for check in checks:
+        if check.stage != stage:
+            continue
+        started = time.perf_counter()
+        with _timed(check.id, emit):
+            finding = _run(check, evidence)
+        finding = finding.model_copy(update={"seconds": time.perf_counter() - started})
+        emit(events.FindingEvent(finding=finding))
+        evidence = replace(evidence, findings=(*evidence.findings, finding))
+    return evidence
+
+
+def _run(check: Check, evidence: Evidence) -> Finding:
+    try:
+        return check.run(evidence)
+    except (ScanError, MemoryError):
+        raise
+    except Exception as problem:  # a plug-in's bug must cost its own finding only
+        import traceback
+
+        traceback.print_exc()
+        message = f"{check.id} broke: {type(problem).__name__}: {problem}"
+        return Finding(check=check.id, outcome=Outcome.ERROR, message=message[:1000])
+
+
+def _stops(findings: tuple[Finding, ...] | object, consequence: str) -> str | None:
+    assert isinstance(findings, tuple)
+    for finding in findings:
+        if finding.outcome not in (Outcome.PASSED, Outcome.SKIPPED):
+            return f"{finding.check} is {finding.outcome.value}: {consequence}"
+    return None
+
+
+def _model_info(artifact: Artifact, architecture: str | None) -> ModelInfo:
+    return ModelInfo(path=str(artifact.path), sha256=artifact.sha256, format=artifact.format, architecture=architecture)
+
+
+@contextmanager
+def _timed(stage: str, emit: Emit) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    emit(events.TimingEvent(stage=stage, seconds=time.perf_counter() - started))

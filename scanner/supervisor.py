@@ -1,0 +1,251 @@
+"""Runs one scan in a worker process under limits and makes a result of what the worker said.
+
+The supervisor never opens the model and imports no torch. Whatever the worker does (crash, hang, eat all memory,
+talk nonsense), the answer is a result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import IO
+
+from pydantic import ValidationError
+
+from ..evidence.context import Progress, silent
+from ..evidence.errors import MissingExtra, UsageError
+from ..evidence.finding import Finding, Outcome
+from ..evidence.result import (
+    ExposureInfo,
+    ModelInfo,
+    PolicyInfo,
+    SamplesInfo,
+    ScanResult,
+    ToolInfo,
+    Verdict,
+)
+from ..policies.decide import decide
+from ..policies.load import LoadedPolicy
+from . import events
+from .request import ScanRequest
+
+MAX_LINE = 8 << 20  # bytes of one event; a longer one is nonsense
+POLL_SECONDS = 0.1
+
+
+@dataclass
+class _Heard:
+    """What the worker has said so far."""
+
+    model: ModelInfo
+    samples: SamplesInfo
+    environment: dict[str, str] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    exposure: ExposureInfo | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+    stopped: str | None = None
+    error: str | None = None
+    usage: bool = False
+    done: bool = False
+
+
+def supervise(
+    request: ScanRequest, policy: LoadedPolicy, *, progress: Progress = silent, verbose: bool = False
+) -> ScanResult:
+    """Scan one model in a process of its own, under the policy's limits.
+
+    Raises:
+        UsageError: the worker found the command line wrong (a device that is not there, say).
+        MissingExtra: torch is not installed.
+    """
+    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    heard = _Heard(
+        ModelInfo(path=str(request.model), architecture=request.architecture), SamplesInfo(path=str(request.samples))
+    )
+    _listen(request, heard, progress, verbose)
+    if heard.usage:
+        raise UsageError(heard.error)
+    heard.timings["total"] = time.monotonic() - clock
+    return _result(request, policy, heard, started)
+
+
+def _listen(request: ScanRequest, heard: _Heard, progress: Progress, verbose: bool) -> None:
+    try:
+        import psutil
+    except ModuleNotFoundError:
+        raise MissingExtra("psutil", "torch") from None
+    limits = request.policy.limits
+    memory_bytes = int(limits.memory * 2**30)
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "ebyd_scan.scanner.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=None if verbose else subprocess.DEVNULL,
+        start_new_session=True,
+        env=_environment(),
+    )
+    assert worker.stdin and worker.stdout
+    lines: queue.Queue[bytes | None] = queue.Queue(maxsize=10_000)
+    threading.Thread(target=_read_lines, args=(worker.stdout, lines), daemon=True).start()
+    deadline = time.monotonic() + limits.timeout
+    try:
+        _order(worker.stdin, request, memory_bytes)
+        process = psutil.Process(worker.pid)
+        while not (heard.done or heard.error):
+            if time.monotonic() > deadline:
+                heard.error = f"{request.model}: the scan took longer than the limit of {limits.timeout:g} s; " + (
+                    "raise it with --timeout or in the policy"
+                )
+            elif (used := _resident(process)) > memory_bytes:
+                heard.error = (
+                    f"{request.model}: the scan used {used / 2**30:.1f} GiB, more than the memory limit of "
+                    f"{limits.memory:g} GiB; raise it with --memory or in the policy"
+                )
+            else:
+                _hear_next(lines, heard, progress, worker, request)
+    finally:
+        _kill(worker)
+
+
+def _order(stdin: IO[bytes], request: ScanRequest, memory_bytes: int) -> None:
+    order = {"memory_bytes": memory_bytes, "request": request.model_dump(mode="json")}
+    try:
+        stdin.write(json.dumps(order).encode() + b"\n")
+        stdin.flush()
+    except BrokenPipeError:
+        pass  # it died already; the queue will tell
+
+
+def _read_lines(stdout: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
+    while line := stdout.readline(MAX_LINE):
+        lines.put(line)
+    lines.put(None)
+
+
+def _hear_next(
+    lines: queue.Queue[bytes | None],
+    heard: _Heard,
+    progress: Progress,
+    worker: subprocess.Popen[bytes],
+    request: ScanRequest,
+) -> None:
+    try:
+        line = lines.get(timeout=POLL_SECONDS)
+    except queue.Empty:
+        return
+    if line is None:
+        heard.error = f"{request.model}: the worker process {_how_it_ended(worker)} before it had an answer"
+        return
+    try:
+        event = events.PARSER.validate_json(line)
+    except ValidationError:
+        heard.error = f"{request.model}: the worker process said something that is no event; its answer is not trusted"
+        return
+    match event:
+        case events.ProgressEvent():
+            progress(event.stage, event.done, event.total)
+        case events.ModelEvent():
+            heard.model = event.model
+        case events.SamplesEvent():
+            heard.samples = event.samples
+        case events.EnvironmentEvent():
+            heard.environment = event.environment
+        case events.FindingEvent():
+            heard.findings.append(event.finding)
+        case events.ExposureEvent():
+            earlier = heard.exposure.runs if heard.exposure else []
+            heard.exposure = ExposureInfo(method=event.run.method, runs=[*earlier, event.run])
+        case events.TimingEvent():
+            heard.timings[event.stage] = event.seconds
+        case events.StoppedEvent():
+            heard.stopped = event.reason
+        case events.ErrorEvent():
+            heard.error, heard.usage = event.message, event.usage
+        case events.DoneEvent():
+            heard.done = True
+
+
+def _result(request: ScanRequest, policy: LoadedPolicy, heard: _Heard, started: str) -> ScanResult:
+    """Every check of the policy gets a finding, so that no report is silent about one."""
+    findings = list(heard.findings)
+    if heard.error:
+        findings.append(Finding(check="scan", outcome=Outcome.ERROR, message=heard.error[:4000]))
+    reached = {finding.check for finding in findings}
+    why = heard.error or heard.stopped or "the scan did not reach it"
+    for name in request.policy.checks:
+        if name not in reached:
+            message = f"not reached: {why}"[:4000]
+            findings.append(Finding(check=name, outcome=Outcome.SKIPPED, message=message))
+    verdict, reason = decide(request.policy, findings)
+    if heard.error and verdict is not Verdict.FAILED:
+        verdict, reason = Verdict.ERROR, heard.error
+    return ScanResult(
+        tool=ToolInfo(version=version("ebyd-scan")),
+        model=heard.model,
+        samples=heard.samples,
+        policy=PolicyInfo(name=request.policy.name, sha256=policy.sha256),
+        seed=request.seed,
+        started=started,
+        verdict=verdict,
+        reason=reason,
+        findings=findings,
+        exposure=heard.exposure,
+        timings={stage: round(seconds, 3) for stage, seconds in heard.timings.items()},
+        environment=heard.environment,
+    )
+
+
+def _environment() -> dict[str, str]:
+    """No hub, no network surprises: models and configurations come from the disk only."""
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def _resident(process: object) -> int:
+    """Bytes of memory held by the worker and its children; 0 once it is gone."""
+    import psutil
+
+    assert isinstance(process, psutil.Process)
+    total = 0
+    try:
+        for member in [process, *process.children(recursive=True)]:
+            total += member.memory_info().rss
+    except psutil.Error:
+        pass
+    return total
+
+
+def _how_it_ended(worker: subprocess.Popen[bytes]) -> str:
+    try:
+        code = worker.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        return "closed its channel"
+    if code < 0:
+        name = signal.Signals(-code).name if -code in signal.valid_signals() else str(-code)
+        return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    return f"ended with status {code}"
+
+
+def _kill(worker: subprocess.Popen[bytes]) -> None:
+    """The worker and all it started: they share a process group of their own."""
+    if sys.platform != "win32":
+        try:
+            os.killpg(worker.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            worker.kill()
+    else:
+        worker.kill()
+    worker.wait()
+    for stream in (worker.stdin, worker.stdout):
+        if stream:
+            with contextlib.suppress(BrokenPipeError, ValueError):
+                stream.close()

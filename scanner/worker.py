@@ -1,0 +1,115 @@
+"""The worker process: reads a request from standard input, scans, writes events to standard output.
+
+Run by the supervisor as `python -m ebyd_scan.scanner.worker`. Whatever the model or the architecture's code
+prints goes to standard error, so that it cannot pass for an event.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from typing import IO
+
+from pydantic import ValidationError
+
+from ..evidence.errors import ScanError, UsageError
+from . import events
+from .request import ScanRequest
+from .scan import Emit, scan
+
+
+def main() -> None:
+    """Answer one request; the exit status says nothing, the last event does."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+    os.dup2(2, 1)
+    order = json.loads(sys.stdin.readline())
+    _limit_memory(order["memory_bytes"], order["request"]["device"])
+    _die_with_parent()
+
+    def emit(event: events.Event) -> None:
+        channel.write(event.model_dump_json() + "\n")
+        channel.flush()
+
+    emit(_answer(ScanRequest.model_validate(order["request"]), emit))
+    channel.flush()
+    os._exit(0)  # no thread or exit handler of a foreign library keeps us
+
+
+def _answer(request: ScanRequest, emit: Emit) -> events.Event:
+    try:
+        _prepare_torch(request.seed)
+        scan(request, emit)
+    except UsageError as problem:
+        return events.ErrorEvent(message=_clip(str(problem)), usage=True)
+    except ScanError as problem:
+        return events.ErrorEvent(message=_clip(str(problem)))
+    except ValidationError as problem:
+        return events.ErrorEvent(message=_clip(f"a check gave an invalid finding: {problem}"))
+    except Exception as problem:
+        if _out_of_memory(problem):
+            return events.ErrorEvent(
+                message=f"{request.model}: the scan needs more than the memory limit of "
+                f"{request.policy.limits.memory:g} GiB; raise it with --memory or in the policy"
+            )
+        import traceback
+
+        traceback.print_exc()
+        text = str(problem).strip().splitlines()
+        detail = f"{type(problem).__name__}: {text[0] if text else ''}"
+        return events.ErrorEvent(message=_clip(f"{request.model}: the scan broke: {detail}"))
+    return events.DoneEvent()
+
+
+def _prepare_torch(seed: int) -> None:
+    try:
+        import torch
+    except ModuleNotFoundError:
+        from ..evidence.errors import MissingExtra
+
+        raise MissingExtra("torch", "torch") from None
+    torch.manual_seed(seed)
+
+
+def _limit_memory(limit: int, device: str) -> None:
+    """A hard limit below the supervisor's watch; CUDA maps far more than it uses, so not with a GPU."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # not on Windows
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux" and not (device.startswith("cuda") or (device == "auto" and _has_nvidia())):
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _has_nvidia() -> bool:
+    return os.path.exists("/dev/nvidiactl")  # noqa: PTH110
+
+
+def _die_with_parent() -> None:
+    """Standard input closes when the supervisor goes, however it went."""
+
+    def wait(stream: IO[str]) -> None:
+        stream.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, args=(sys.stdin,), daemon=True).start()
+
+
+def _out_of_memory(problem: Exception) -> bool:
+    text = str(problem)
+    return (
+        isinstance(problem, MemoryError)
+        or type(problem).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in text
+        or "Cannot allocate memory" in text
+    )
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= 4000 else text[:3990] + " [...]"
+
+
+if __name__ == "__main__":
+    main()
