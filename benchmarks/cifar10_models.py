@@ -72,11 +72,10 @@ CARDS = [
     ModelCard("wrn-badnets", "reporting", WRN, 2, BadNets(target=3)),
     ModelCard("wrn-blend", "reporting", WRN, 3, Blend(target=7, pattern_seed=3)),
     ModelCard("resnet18-clean", "reporting", RESNET18, 11, epochs=10, learning_rate=0.05),
-    ModelCard("resnet18-badnets", "reporting", RESNET18, 12, BadNets(target=0), epochs=10, learning_rate=0.05),
+    ModelCard("resnet18-badnets", "reporting", RESNET18, 12, BadNets(target=0), epochs=7, learning_rate=0.05),
     ModelCard(
-        "resnet18-blend", "reporting", RESNET18, 13, Blend(target=8, pattern_seed=13), epochs=10, learning_rate=0.05
+        "resnet18-blend", "reporting", RESNET18, 13, Blend(target=8, pattern_seed=13), epochs=7, learning_rate=0.05
     ),
-    ModelCard("wrn-clean-noaug", "reporting", WRN, 4, augment=False),
     ModelCard("plain-clean", "reporting", PLAIN, 21),
     ModelCard("plain-badnets", "reporting", PLAIN, 22, BadNets(target=4)),
     ModelCard("plain-blend", "reporting", PLAIN, 23, Blend(target=9, pattern_seed=23)),

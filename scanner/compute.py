@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING
 
-from ..evidence.errors import UsageError
+from ..evidence.errors import MissingExtra, UsageError
 
 if TYPE_CHECKING:
     from ..evidence.classifier import Classifier
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 # Below this (parameters times pixels of one input) a second thread costs more than it brings: measured with a
 # 62,000-parameter network on 16x16 pixels (slower on two threads) and WRN-16-1 on 32x32 (1.7 times faster).
 SMALL = 5e7
+
+
+def prepare_torch(seed: int) -> None:
+    """Import torch and seed its global generator. Raises MissingExtra where it is not installed."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise MissingExtra("torch", "torch") from None
+    torch.manual_seed(seed)
 
 
 def resolve_device(wanted: str) -> str:

@@ -13,6 +13,8 @@ from ..evidence.exposure import ExposureRun
 from ..evidence.finding import Finding
 from ..evidence.result import ModelInfo, SamplesInfo
 
+MAX_STEPS = 2**53  # a bar divides them as floats
+
 
 class _Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -21,8 +23,8 @@ class _Event(BaseModel):
 class ProgressEvent(_Event):
     kind: Literal["progress"] = "progress"
     stage: str = Field(max_length=200)
-    done: int
-    total: int
+    done: int = Field(ge=0, le=MAX_STEPS)
+    total: int = Field(ge=0, le=MAX_STEPS)
 
 
 class ModelEvent(_Event):

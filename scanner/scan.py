@@ -15,7 +15,7 @@ from ..evidence.finding import Finding, Outcome
 from ..evidence.result import ModelInfo, SamplesInfo
 from ..policies.plugins import build_checks, build_exposer
 from . import events
-from .compute import resolve_device, tune
+from .compute import prepare_torch, resolve_device, tune
 from .models.arch_args import trusted_modules
 from .request import ScanRequest
 
@@ -49,6 +49,7 @@ def scan(request: ScanRequest, emit: Emit) -> None:
     if all(check.stage == "file" for check in checks):
         return
 
+    prepare_torch(request.seed)  # not before: a hostile file is refused without it, and in a second
     device = resolve_device(request.device)
     with _timed("load samples", emit):
         samples = _load_samples(request)

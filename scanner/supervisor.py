@@ -40,7 +40,10 @@ from . import events
 from .request import ScanRequest
 
 MAX_LINE = 8 << 20  # bytes of one event; a longer one is nonsense
+MAX_SAID = 256 << 20  # bytes of all events of one scan
+MAX_WAITING = 16  # lines read ahead of what has been understood
 POLL_SECONDS = 0.1
+LAST_WORDS_SECONDS = 1.0
 
 
 @dataclass
@@ -57,6 +60,7 @@ class _Heard:
     error: str | None = None
     usage: bool = False
     done: bool = False
+    said: int = 0  # bytes
 
 
 def supervise(
@@ -81,13 +85,14 @@ def supervise(
 
 def _listen(request: ScanRequest, heard: _Heard, progress: Progress, verbose: bool) -> None:
     try:
-        import psutil
+        from .family import Family
     except ModuleNotFoundError:
         raise MissingExtra("psutil", "torch") from None
     limits = request.policy.limits
     memory_bytes = int(limits.memory * 2**30)
     worker = subprocess.Popen(
-        [sys.executable, "-m", "ebyd_scan.scanner.worker"],
+        # -P: what lies in the current folder, a `torch.py` for example, must not stand in for what is installed.
+        [sys.executable, "-P", "-m", "ebyd_scan.scanner.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=None if verbose else subprocess.DEVNULL,
@@ -95,18 +100,22 @@ def _listen(request: ScanRequest, heard: _Heard, progress: Progress, verbose: bo
         env=_environment(),
     )
     assert worker.stdin and worker.stdout
-    lines: queue.Queue[bytes | None] = queue.Queue(maxsize=10_000)
-    threading.Thread(target=_read_lines, args=(worker.stdout, lines), daemon=True).start()
-    deadline = time.monotonic() + limits.timeout
+    lines: queue.Queue[bytes | None] = queue.Queue(maxsize=MAX_WAITING)
+    reader = threading.Thread(target=_read_lines, args=(worker.stdout, lines), daemon=True)
+    reader.start()
+    family = Family(worker)
+    deadline, look = time.monotonic() + limits.timeout, 0.0
     try:
         _order(worker.stdin, request, memory_bytes)
-        process = psutil.Process(worker.pid)
         while not (heard.done or heard.error):
-            if time.monotonic() > deadline:
+            now, used = time.monotonic(), 0
+            if now >= look:
+                look, used = now + POLL_SECONDS, family.resident()
+            if now > deadline:
                 heard.error = f"{request.model}: the scan took longer than the limit of {limits.timeout:g} s; " + (
                     "raise it with --timeout or in the policy"
                 )
-            elif (used := _resident(process)) > memory_bytes:
+            elif used > memory_bytes:
                 heard.error = (
                     f"{request.model}: the scan used {used / 2**30:.1f} GiB, more than the memory limit of "
                     f"{limits.memory:g} GiB; raise it with --memory or in the policy"
@@ -114,7 +123,8 @@ def _listen(request: ScanRequest, heard: _Heard, progress: Progress, verbose: bo
             else:
                 _hear_next(lines, heard, progress, worker, request)
     finally:
-        _kill(worker)
+        family.kill()
+        _close(worker, reader, lines)
 
 
 def _order(stdin: IO[bytes], request: ScanRequest, memory_bytes: int) -> None:
@@ -142,9 +152,18 @@ def _hear_next(
     try:
         line = lines.get(timeout=POLL_SECONDS)
     except queue.Empty:
-        return
+        if worker.poll() is None:
+            return
+        try:  # it is gone; something that it started may hold the channel open for ever
+            line = lines.get(timeout=LAST_WORDS_SECONDS)
+        except queue.Empty:
+            line = None
     if line is None:
         heard.error = f"{request.model}: the worker process {_how_it_ended(worker)} before it had an answer"
+        return
+    heard.said += len(line)
+    if heard.said > MAX_SAID:
+        heard.error = f"{request.model}: the worker process said more than {MAX_SAID >> 20} MiB; it is not trusted"
         return
     try:
         event = events.PARSER.validate_json(line)
@@ -178,6 +197,9 @@ def _hear_next(
 def _result(request: ScanRequest, policy: LoadedPolicy, heard: _Heard, started: str) -> ScanResult:
     """Every check of the policy gets a finding, so that no report is silent about one."""
     findings = list(heard.findings)
+    silent_about = set(request.policy.checks) - {finding.check for finding in findings}
+    if heard.done and not heard.stopped and silent_about:
+        heard.error = f"{request.model}: the worker process gave no answer about {', '.join(sorted(silent_about))}"
     if heard.error:
         findings.append(Finding(check="scan", outcome=Outcome.ERROR, message=heard.error[:4000]))
     reached = {finding.check for finding in findings}
@@ -210,23 +232,9 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def _resident(process: object) -> int:
-    """Bytes of memory held by the worker and its children; 0 once it is gone."""
-    import psutil
-
-    assert isinstance(process, psutil.Process)
-    total = 0
-    try:
-        for member in [process, *process.children(recursive=True)]:
-            total += member.memory_info().rss
-    except psutil.Error:
-        pass
-    return total
-
-
 def _how_it_ended(worker: subprocess.Popen[bytes]) -> str:
     try:
-        code = worker.wait(timeout=5)
+        code = worker.wait(timeout=2)
     except subprocess.TimeoutExpired:
         return "closed its channel"
     if code < 0:
@@ -235,17 +243,16 @@ def _how_it_ended(worker: subprocess.Popen[bytes]) -> str:
     return f"ended with status {code}"
 
 
-def _kill(worker: subprocess.Popen[bytes]) -> None:
-    """The worker and all it started: they share a process group of their own."""
-    if sys.platform != "win32":
-        try:
-            os.killpg(worker.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            worker.kill()
-    else:
-        worker.kill()
-    worker.wait()
-    for stream in (worker.stdin, worker.stdout):
+def _close(worker: subprocess.Popen[bytes], reader: threading.Thread, lines: queue.Queue[bytes | None]) -> None:
+    """Close the channels, never waiting for a process that got away and still holds one."""
+    for _ in range(20):
+        with contextlib.suppress(queue.Empty):
+            while True:
+                lines.get_nowait()  # the reader may wait for room
+        reader.join(timeout=0.05)
+        if not reader.is_alive():
+            break
+    for stream in (worker.stdin, None if reader.is_alive() else worker.stdout):
         if stream:
             with contextlib.suppress(BrokenPipeError, ValueError):
                 stream.close()

@@ -1,13 +1,14 @@
 """The worker process: reads a request from standard input, scans, writes events to standard output.
 
-Run by the supervisor as `python -m ebyd_scan.scanner.worker`. Whatever the model or the architecture's code
-prints goes to standard error, so that it cannot pass for an event.
+Run by the supervisor as `python -P -m ebyd_scan.scanner.worker`. Whatever the model or the architecture's code
+prints goes to standard error, so that it cannot pass for an event; if it asks for input there is none.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from typing import IO
@@ -24,9 +25,11 @@ def main() -> None:
     """Answer one request; the exit status says nothing, the last event does."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
     os.dup2(2, 1)
-    order = json.loads(sys.stdin.readline())
+    orders = os.fdopen(os.dup(0), encoding="utf-8")
+    _no_input()
+    order = json.loads(orders.readline())
     _limit_memory(order["memory_bytes"], order["request"]["device"])
-    _die_with_parent()
+    _die_with_parent(orders)
 
     def emit(event: events.Event) -> None:
         channel.write(event.model_dump_json() + "\n")
@@ -37,9 +40,15 @@ def main() -> None:
     os._exit(0)  # no thread or exit handler of a foreign library keeps us
 
 
+def _no_input() -> None:
+    """The orders come from standard input: an `input()` in the architecture's code must not wait for one."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+
 def _answer(request: ScanRequest, emit: Emit) -> events.Event:
     try:
-        _prepare_torch(request.seed)
         scan(request, emit)
     except UsageError as problem:
         return events.ErrorEvent(message=_clip(str(problem)), usage=True)
@@ -62,16 +71,6 @@ def _answer(request: ScanRequest, emit: Emit) -> events.Event:
     return events.DoneEvent()
 
 
-def _prepare_torch(seed: int) -> None:
-    try:
-        import torch
-    except ModuleNotFoundError:
-        from ..evidence.errors import MissingExtra
-
-        raise MissingExtra("torch", "torch") from None
-    torch.manual_seed(seed)
-
-
 def _limit_memory(limit: int, device: str) -> None:
     """A hard limit below the supervisor's watch; CUDA maps far more than it uses, so not with a GPU."""
     try:
@@ -80,6 +79,8 @@ def _limit_memory(limit: int, device: str) -> None:
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux" and not (device.startswith("cuda") or (device == "auto" and _has_nvidia())):
+        allowed = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        limit = min(limit, sys.maxsize if allowed == resource.RLIM_INFINITY else allowed)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
@@ -87,14 +88,24 @@ def _has_nvidia() -> bool:
     return os.path.exists("/dev/nvidiactl")  # noqa: PTH110
 
 
-def _die_with_parent() -> None:
-    """Standard input closes when the supervisor goes, however it went."""
+def _die_with_parent(orders: IO[str]) -> None:
+    """The orders' channel closes when the supervisor goes, however it went; what was started here goes too."""
+    leader = sys.platform != "win32" and os.getpgrp() == os.getpid()
+    if sys.platform == "linux" and leader:
+        import fcntl
 
-    def wait(stream: IO[str]) -> None:
-        stream.read()
+        # The kernel itself kills the group: the thread below waits for the interpreter, which a call into C may hold.
+        fcntl.fcntl(orders, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(orders, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(orders, fcntl.F_SETFL, fcntl.fcntl(orders, fcntl.F_GETFL) | os.O_ASYNC)
+
+    def wait() -> None:
+        orders.read()
+        if leader:
+            os.killpg(0, signal.SIGKILL)
         os._exit(1)
 
-    threading.Thread(target=wait, args=(sys.stdin,), daemon=True).start()
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _out_of_memory(problem: Exception) -> bool:

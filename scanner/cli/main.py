@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
+import sys
+from typing import Any
 
 import click
 
@@ -14,8 +18,36 @@ COMMANDS = {
 }
 
 
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+NOT_SCANNED = 3
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are used."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """As click's, but an interrupt or a bug of ours never leaves with 1, which means that a model failed."""
+        if not standalone_mode:
+            return super().main(*args, **extra, standalone_mode=False)  # type: ignore[call-overload]
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # class names in a terminal that cannot show them
+        try:
+            code = super().main(*args, **extra, standalone_mode=False)  # type: ignore[call-overload]
+        except click.ClickException as problem:
+            with contextlib.suppress(OSError):  # nobody may be listening; the exit code is told all the same
+                problem.show()
+            raise SystemExit(problem.exit_code) from None
+        except click.Abort:
+            _complain("interrupted, and nothing has been decided")
+            raise SystemExit(INTERRUPTED) from None
+        except Exception as problem:
+            import traceback
+
+            frames = traceback.extract_tb(problem.__traceback__)
+            text = (str(problem).strip().splitlines() or [""])[0]
+            _complain(f"this is a bug: {type(problem).__name__}: {text} ({frames[-1].filename}:{frames[-1].lineno})")
+            raise SystemExit(NOT_SCANNED) from None
+        raise SystemExit(code if isinstance(code, int) else 0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -42,6 +74,11 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _complain(sentence: str) -> None:
+    with contextlib.suppress(OSError):
+        click.echo(f"ebyd-scan: {sentence}", err=True)
 
 
 def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:

@@ -46,6 +46,21 @@ class SizeType(click.ParamType[tuple[int, int]]):
         return int(match[1]), int(match[2] or match[1])
 
 
+class LimitType(click.ParamType[float]):
+    """A number above 0 that bounds something: `nan` and `inf` would not."""
+
+    name = "limit"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = float(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a number", param, ctx)
+        if not 0 < number <= 1e9:
+            self.fail(f"{value!r} is not a number above 0 and at most 1e9", param, ctx)
+        return number
+
+
 class DeviceType(click.ParamType[str]):
     """`auto`, `cpu`, `cuda` or `cuda:N`; whether it is there is seen when the scan starts."""
 

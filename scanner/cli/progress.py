@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from ...evidence.context import Progress, silent
 @contextmanager
 def show_progress(quiet: bool) -> Iterator[Progress]:
     """Yield the callback that shows progress; nothing is ever written to standard output."""
-    if quiet:
+    if quiet or sys.stderr is None:  # None: closed by the caller
         yield silent
     elif sys.stderr.isatty():
         with _bar() as callback:
@@ -45,7 +46,8 @@ def _lines() -> Progress:
     def callback(stage: str, done: int, total: int) -> None:
         if stage not in seen:
             seen.add(stage)
-            print(f"ebyd-scan: {_plain(stage)}", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # nobody may be listening any more (`2>&1 | head -1`)
+                print(f"ebyd-scan: {_plain(stage)}", file=sys.stderr, flush=True)
 
     return callback
 

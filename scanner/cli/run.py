@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import click
 from ...evidence.errors import ScanError, UsageError
 from ...evidence.result import ScanResult
 from ...policies.load import LoadedPolicy
+from ..models.arch_args import parse_architecture
 from ..reports.json_report import to_json
 from ..reports.junit import InconclusiveAs, to_junit
 from ..reports.terminal import to_text
@@ -49,25 +52,76 @@ def as_failure(problem: ScanError) -> Failure:
 def run_scan(
     request: ScanRequest, policy: LoadedPolicy, reports: Reports, *, quiet: bool = False, verbose: bool = False
 ) -> ScanResult:
-    """Scan, write the reports, print the verdict.
+    """Scan, print the verdict, write the reports.
 
     Raises:
         Failure: the reports cannot be written (found before the scan starts) or the command line is wrong.
     """
     try:
-        check_writable(reports.paths(), inputs=[request.model, request.samples])
+        _check_names(request)
+        check_writable(reports.paths(), inputs=_inputs(request, policy))
         with show_progress(quiet) as progress:
             result = supervise(request, policy, progress=progress, verbose=verbose)
-        if reports.json:
-            write_atomically(reports.json, to_json(result))
-        if reports.junit:
-            as_what: InconclusiveAs = "skipped" if policy.policy.on_inconclusive == "pass" else "failure"
-            write_atomically(reports.junit, to_junit([result], inconclusive_as=as_what))
     except ScanError as problem:
         raise as_failure(problem) from problem
     console_width = max(60, min(120, _terminal_width()))
-    click.echo(to_text(result, color=_color(), width=console_width), nl=False)
+    _print(to_text(result, color=_color(), width=console_width))
+    problems = []
+    for path, text in _texts(result, policy, reports):
+        try:
+            write_atomically(path, text)
+        except ScanError as problem:
+            problems.append(str(problem))
+    if problems:
+        raise Failure("; ".join(problems), 3)
     return result
+
+
+def _check_names(request: ScanRequest) -> None:
+    """A file's name may be any bytes; reports are Unicode and have to name it."""
+    for name in (request.model, request.samples, request.classes_file, request.architecture):
+        try:
+            str(name).encode()
+        except UnicodeEncodeError:
+            told = str(name).encode(errors="surrogateescape").decode(errors="backslashreplace")
+            raise ScanError(f"{told}: the name is not valid UTF-8, so no report could hold it: rename it") from None
+
+
+def _inputs(request: ScanRequest, policy: LoadedPolicy) -> list[Path]:
+    """Every file of the user's that a report could overwrite."""
+    inputs = [request.model, request.samples]
+    if request.classes_file:
+        inputs.append(request.classes_file)
+    if policy.source != "built-in":
+        inputs.append(Path(policy.source))
+    if request.architecture:
+        architecture = parse_architecture(request.architecture)
+        if architecture.kind == "file":
+            inputs.append(Path(architecture.where))
+    return inputs
+
+
+def _texts(result: ScanResult, policy: LoadedPolicy, reports: Reports) -> list[tuple[Path, str]]:
+    texts = []
+    if reports.json:
+        texts.append((reports.json, to_json(result)))
+    if reports.junit:
+        as_what: InconclusiveAs = "skipped" if policy.policy.on_inconclusive == "pass" else "failure"
+        texts.append((reports.junit, to_junit([result], inconclusive_as=as_what)))
+    return texts
+
+
+def _print(text: str) -> None:
+    """To standard output; the verdict's exit code stands even where nobody reads to the end (`| head -1`)."""
+    try:
+        click.echo(text, nl=False)
+    except OSError as problem:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # else the interpreter stumbles over the rest when it leaves
+        os.close(nowhere)
+        if not isinstance(problem, BrokenPipeError):
+            with contextlib.suppress(OSError):
+                click.echo(f"ebyd-scan: the verdict cannot be printed: {problem.strerror}", err=True)
 
 
 def _terminal_width() -> int:
@@ -77,6 +131,4 @@ def _terminal_width() -> int:
 
 
 def _color() -> bool:
-    import os
-
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")

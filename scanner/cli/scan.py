@@ -8,9 +8,9 @@ import click
 
 from ...evidence.errors import ScanError
 from ...policies.load import LoadedPolicy, load_policy
-from ..models.arch_args import parse_arch_args
+from ..models.arch_args import parse_arch_args, parse_architecture
 from ..request import ScanRequest
-from .options import DeviceType, FloatsType, SizeType
+from .options import DeviceType, FloatsType, LimitType, SizeType
 from .run import Reports, as_failure, run_scan
 
 EXAMPLES = """\b
@@ -97,13 +97,13 @@ Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong,
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=LimitType(),
     metavar="SECONDS",
     help="Time limit of the scan.  [default: the policy's]",
 )
 @click.option(
     "--memory",
-    type=click.FloatRange(min=0, min_open=True),
+    type=LimitType(),
     metavar="GIB",
     help="Memory limit of the scan.  [default: the policy's]",
 )
@@ -141,6 +141,8 @@ def scan(
     try:
         loaded = _with_limits(load_policy(policy_name), timeout, memory)
         arguments = parse_arch_args(list(arch_args))
+        if architecture:
+            parse_architecture(architecture)
     except ScanError as problem:
         raise as_failure(problem) from problem
     request = ScanRequest(
