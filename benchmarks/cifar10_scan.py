@@ -36,7 +36,7 @@ def write_samples(data: Path, out: Path, per_class: int) -> Path:
 def scan(record: dict[str, Any], models: Path, samples: Path, seed: int, policy: str, reports: Path) -> dict[str, Any]:
     """One call of the command line; the JSON report."""
     report = reports / f"{record['name']}-{seed}.json"
-    if not report.exists():
+    if not report.exists() or json.loads(report.read_text(encoding="utf-8"))["verdict"] == "error":
         command = [sys.executable, "-c", "from ebyd_scan.scanner.cli.main import main; main()", "scan"]
         command += [str(models / f"{record['name']}.safetensors"), "--architecture", record["architecture"]]
         command += ["--arch-arg", "num_classes=10", "--samples", str(samples), "--policy", policy, "--quiet"]

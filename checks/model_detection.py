@@ -61,7 +61,9 @@ class ModelDetection:
         max_all_labels: Annotated[
             int, Field(ge=2, description="without an exposure all labels are searched, up to so many classes")
         ] = 20,
-        steps: Annotated[int, Field(ge=10, le=10_000, description="Adam steps of an inversion")] = 160,
+        steps: Annotated[
+            int, Field(ge=100, le=10_000, description="Adam steps of an inversion; with too few a patch stays large")
+        ] = 160,
         batch_size: Annotated[int, Field(ge=1, le=4096, description="samples a step of an inversion")] = 64,
         inversion_success: Annotated[
             float, Field(gt=0.5, le=1, description="share of samples an inverted trigger has to send to the label")

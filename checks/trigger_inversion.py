@@ -133,11 +133,11 @@ def invert(
             size = trigger.size()
             loss = F.cross_entropy(logits, torch.full((batch_size,), label, device=logits.device)) + weight * size
             recent = [*recent[-2:], float((logits.argmax(1) == label).float().mean())]
-            reached = sum(recent) / len(recent)
-            if len(recent) == 3 and reached >= success and (not found or float(size) < best_size):
-                best_size, best_apply, best_success, found = float(size), trigger.frozen(), reached, True
+            reached, now = sum(recent) / len(recent), size.item()
+            if len(recent) == 3 and reached >= success and (not found or now < best_size):
+                best_size, best_apply, best_success, found = now, trigger.frozen(), reached, True
             elif not found and reached >= best_success:
-                best_size, best_apply, best_success = float(size), trigger.frozen(), reached
+                best_size, best_apply, best_success = now, trigger.frozen(), reached
             weight = weight * 1.15 if reached >= success else weight / 1.15
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

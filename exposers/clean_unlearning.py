@@ -88,11 +88,13 @@ class CleanUnlearning:
         exposed.module.eval()
         for parameter in exposed.module.parameters():
             parameter.grad = None
+        if converged and after is None:
+            converged, reason = False, "the weights stopped being numbers in the last step"
         run = ExposureRun(
             method=self.id,
             seed=seed,
             applicable=applicable,
-            converged=converged and after is not None,
+            converged=converged,
             reason=reason or "",
             trajectory=trajectory,
             before=before,

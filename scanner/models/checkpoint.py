@@ -11,6 +11,7 @@ import types
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from ...checks.file_walk import offences
 from ...evidence.artifact import Artifact
 from ...evidence.errors import ScanError
 from .architecture import first_line
@@ -84,6 +85,19 @@ def load_weights_only(artifact: Artifact) -> Any:
 def damaged(artifact: Artifact, error: BaseException) -> ScanError:
     """The sentence for a file that the loader does not get through."""
     return ScanError(f"{artifact.path} cannot be loaded ({first_line(error)}): it is damaged, fetch or save it again")
+
+
+def refuse_hostile(artifact: Artifact) -> None:
+    """The file check once more, for formats whose own loaders run code, whatever the policy leaves out.
+
+    Raises ScanError where the check finds anything or the file cannot be read.
+    """
+    try:
+        _, found = offences(artifact.path, artifact.format)
+    except OSError as error:
+        raise damaged(artifact, error) from None
+    if found:
+        raise ScanError(f"{artifact.path} must not be loaded: {found[0]}")
 
 
 def as_tensors(value: object) -> dict[str, Tensor] | None:

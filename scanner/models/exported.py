@@ -12,10 +12,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ...checks.file_walk import offences
 from ...evidence.artifact import Artifact
 from ...evidence.errors import ScanError
-from .checkpoint import damaged
+from .checkpoint import damaged, refuse_hostile
 
 _TRAINING_ARGUMENT = {torch.ops.aten.batch_norm.default: 5, torch.ops.aten.dropout.default: 2}
 _NO_TRAINING = torch.ops.aten._native_batch_norm_legit_no_training.default  # in decomposed programs
@@ -100,12 +99,7 @@ def load_exported(artifact: Artifact, device: str) -> ExportedClassifier:
     file check is done once more here, whatever the policy says. Raises ScanError where that objects, where torch
     cannot read the file, or where the program was exported for one batch size.
     """
-    try:
-        _, found = offences(artifact.path, artifact.format)
-    except OSError as error:
-        raise damaged(artifact, error) from None
-    if found:
-        raise ScanError(f"{artifact.path} must not be loaded: {found[0]}")
+    refuse_hostile(artifact)
     try:
         with _quiet(), artifact.path.open("rb") as file:
             program = torch.export.load(file)

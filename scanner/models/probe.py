@@ -52,7 +52,7 @@ def _scores(artifact: Artifact, classifier: Classifier, batch: int, shape: tuple
             ) from None
         raise ScanError(
             f"{artifact.path} cannot take samples of {size} (channels x height x width; {_cause(error)}): "
-            "pass the size it was trained on with --size, and check the samples' channels"
+            "pass the size it was trained on with --size, and as many values to --mean as it has channels"
         ) from None
 
 

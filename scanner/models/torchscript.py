@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...evidence.artifact import Artifact
-from .checkpoint import damaged
+from .checkpoint import damaged, refuse_hostile
 
 _TRAINING_ARGUMENT = (("aten::batch_norm", 5), ("aten::dropout", 2))
 
@@ -70,6 +70,7 @@ class ScriptClassifier(nn.Module):
 
 def load_script(artifact: Artifact) -> ScriptClassifier:
     """Load a TorchScript file on the CPU, in eval mode, thawed. Raises ScanError if torch cannot read it."""
+    refuse_hostile(artifact)
     try:
         loaded = torch.jit.load(str(artifact.path), map_location="cpu")
         module = ScriptClassifier(loaded)

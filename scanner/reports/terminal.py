@@ -76,6 +76,8 @@ def to_text(result: ScanResult, *, color: bool, width: int) -> str:
 
 def _verdict(console: Console, result: ScanResult) -> None:
     word, style, sentence = _VERDICTS[result.verdict]
+    if result.verdict is Verdict.PASSED and result.exposure is None:
+        sentence = "the checks found nothing in {model}, and none of them looked for a backdoor"
     model = one_line(PurePath(result.model.path).name or result.model.path)
     console.print(Text.assemble((word, style), ": ", (sentence.format(model=model), "bold"), "."))
     _indented(console, Text(one_line(result.reason)), 0)

@@ -117,7 +117,8 @@ def test_the_same_seed_gives_the_same_findings(
 ) -> None:
     # Few steps: what comes out does not matter, that it comes out twice does.
     policy = "version: 1\nname: short\nexposure: {seeds: 2}\nsamples: {max_count: 150}\n"
-    policy += "checks:\n  backdoor-label: {min_runs: 2}\n  model-detection: {steps: 20, suspects: 1, batch_size: 32}\n"
+    policy += "checks:\n  backdoor-label: {min_runs: 2}\n"
+    policy += "  model-detection: {steps: 100, suspects: 1, controls: 2, more_controls: 0, batch_size: 16}\n"
     (tmp_path / "short.yaml").write_text(policy)
     seen = []
     for name in ("one.json", "two.json"):
