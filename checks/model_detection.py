@@ -93,20 +93,23 @@ class ModelDetection:
                 f"search all of them (max_all_labels is {self.max_all_labels})."
             )
             return Finding(check=self.id, outcome=Outcome.INCONCLUSIVE, message=message)
-        triggers = self._invert(evidence, labels)
-        witnesses = self._compare(evidence, triggers)
-        if witnesses and NEAR[0] <= max(map(self._score, witnesses)) < NEAR[1]:
-            more = self._more_labels(evidence, labels)
-            labels = [*labels, *more]
-            triggers += self._invert(evidence, more)
-            witnesses = self._compare(evidence, triggers)
+        witnesses: list[tuple[float, Witness]] = []
+        for family in FAMILY_NAMES:
+            triggers = self._invert(evidence, labels, family)
+            found = self._compare(evidence, triggers)
+            if found and NEAR[0] <= max(map(self._score, found)) < NEAR[1]:
+                more = self._more_labels(evidence, labels)
+                found = self._compare(evidence, triggers + self._invert(evidence, more, family))
+            witnesses += found
+            if any(self._score(pair) >= NEAR[1] and self._is_witness(pair) for pair in found):
+                break  # the answer is clear
         if not witnesses:
             message = (
                 "Trigger inversion reached too few labels to compare their sizes: the model gives it no usable "
                 "gradient, or `steps` is too low."
             )
             return Finding(check=self.id, outcome=Outcome.INCONCLUSIVE, message=message)
-        return self._judge(evidence, labels, witnesses)
+        return self._judge(evidence, witnesses)
 
     def _labels(self, evidence: Evidence) -> list[int]:
         """Suspects first, then controls; all labels where exposure names none and there are few enough.
@@ -129,32 +132,30 @@ class ModelDetection:
         others = [label for label in range(evidence.samples.num_classes) if label not in searched]
         return random.Random(evidence.seed + 1).sample(others, min(self.more_controls, len(others)))
 
-    def _invert(self, evidence: Evidence, labels: Sequence[int]) -> list[Trigger]:
+    def _invert(self, evidence: Evidence, labels: Sequence[int], family: str) -> list[Trigger]:
         from .trigger_inversion import invert
 
         assert evidence.samples is not None and evidence.classifier is not None
         triggers: list[Trigger] = []
-        total = len(labels) * len(FAMILY_NAMES)
-        for family in FAMILY_NAMES:
-            for label in labels:
-                evidence.progress("invert triggers", len(triggers), total)
-                triggers.append(
-                    invert(
-                        evidence.classifier,
-                        evidence.samples.exposure,
-                        label,
-                        family=family,
-                        steps=self.steps,
-                        batch_size=self.batch_size,
-                        success=self.inversion_success,
-                        seed=evidence.seed,
-                    )
+        for label in labels:
+            evidence.progress(f"invert {family} triggers", len(triggers), len(labels))
+            triggers.append(
+                invert(
+                    evidence.classifier,
+                    evidence.samples.exposure,
+                    label,
+                    family=family,
+                    steps=self.steps,
+                    batch_size=self.batch_size,
+                    success=self.inversion_success,
+                    seed=evidence.seed,
                 )
-        evidence.progress("invert triggers", total, total)
+            )
+        evidence.progress(f"invert {family} triggers", len(labels), len(labels))
         return triggers
 
     def _compare(self, evidence: Evidence, triggers: list[Trigger]) -> list[tuple[float, Witness]]:
-        """(median size of the other labels / size, witness) of each family and label that inversion reached."""
+        """(median size of the other labels / size, witness) of each label that inversion reached, in one family."""
         from .trigger_inversion import replay
 
         assert evidence.samples is not None and evidence.classifier is not None
@@ -163,7 +164,7 @@ class ModelDetection:
             if not trigger.found:
                 continue
             # A label that was not reached counts with the size at which the search gave up: it is no smaller.
-            others = {t.label: t.size for t in triggers if t.family == trigger.family and t is not trigger}
+            others = {other.label: other.size for other in triggers if other is not trigger}
             if not others:
                 continue
             ratio = statistics.median(others.values()) / max(trigger.size, 1e-9)
@@ -183,9 +184,12 @@ class ModelDetection:
         ratio, witness = pair
         return ratio / self.fail_ratios[witness.family]
 
-    def _judge(self, evidence: Evidence, labels: list[int], witnesses: list[tuple[float, Witness]]) -> Finding:
+    def _is_witness(self, pair: tuple[float, Witness]) -> bool:
+        return pair[1].attack_success_rate >= self.min_attack_success
+
+    def _judge(self, evidence: Evidence, witnesses: list[tuple[float, Witness]]) -> Finding:
         assert evidence.samples is not None
-        usable = [pair for pair in witnesses if pair[1].attack_success_rate >= self.min_attack_success]
+        usable = [pair for pair in witnesses if self._is_witness(pair)]
         anomalous = sorted({pair[1].label for pair in usable if self._score(pair) >= 1})
         ratio, witness = max(usable if anomalous else witnesses, key=self._score)
         score = self._score((ratio, witness))
@@ -213,7 +217,7 @@ class ModelDetection:
             label_name=names[witness.label] if outcome is not Outcome.PASSED else None,
             witness=witness,
             metrics={
-                "labels_searched": len(labels),
+                "labels_compared": len({w.label for _, w in witnesses}),
                 **{f"ratio_{w.family}_{w.label}": round(r, 4) for r, w in witnesses},
             },
         )
