@@ -72,13 +72,21 @@ CARDS = [
     ModelCard("wrn-badnets", "reporting", WRN, 2, BadNets(target=3)),
     ModelCard("wrn-blend", "reporting", WRN, 3, Blend(target=7, pattern_seed=3)),
     ModelCard("resnet18-clean", "reporting", RESNET18, 11, epochs=10, learning_rate=0.05),
-    ModelCard("resnet18-badnets", "reporting", RESNET18, 12, BadNets(target=0), epochs=7, learning_rate=0.05),
+    # With crops, 5 % poison and a 3x3 patch this one learned no backdoor (ASR 0.03): its first layer halves twice.
     ModelCard(
-        "resnet18-blend", "reporting", RESNET18, 13, Blend(target=8, pattern_seed=13), epochs=7, learning_rate=0.05
+        "resnet18-badnets",
+        "reporting",
+        RESNET18,
+        12,
+        BadNets(target=0, size=5),
+        rate=0.1,
+        epochs=6,
+        learning_rate=0.05,
+        augment=False,
     ),
-    ModelCard("plain-clean", "reporting", PLAIN, 21),
-    ModelCard("plain-badnets", "reporting", PLAIN, 22, BadNets(target=4)),
-    ModelCard("plain-blend", "reporting", PLAIN, 23, Blend(target=9, pattern_seed=23)),
+    ModelCard("plain-clean", "reporting", PLAIN, 21, epochs=8),
+    ModelCard("plain-badnets", "reporting", PLAIN, 22, BadNets(target=4), epochs=8),
+    ModelCard("plain-blend", "reporting", PLAIN, 23, Blend(target=9, pattern_seed=23), epochs=8),
 ]
 
 
