@@ -99,7 +99,16 @@ def test_progress_is_told(on_backdoored: Evidence) -> None:
     evidence = replace(on_backdoored, progress=lambda *step: told.append(step))
     ModelDetection(suspects=1, controls=1, steps=10).run(evidence)
     assert told[-1][1] == told[-1][2] > 0
-    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+    for stage in {stage for stage, _, _ in told}:  # one stage a family
+        steps = [done for name, done, _ in told if name == stage]
+        assert steps == sorted(steps)
+
+
+def test_a_clear_patch_ends_the_search(on_backdoored: Evidence) -> None:
+    finding = ModelDetection(suspects=1, controls=3).run(on_backdoored)
+    assert finding.outcome is Outcome.FAILED
+    assert finding.score is not None and finding.score > 1.3
+    assert not any(metric.startswith("ratio_blend") for metric in finding.metrics)
 
 
 def test_repr_names_the_configuration() -> None:
