@@ -38,7 +38,8 @@ def _part(images: Images, labels: Labels) -> SamplePart:
     return SamplePart(to_pixels(images), torch.from_numpy(labels))
 
 
-def _samples(digits: Digits) -> CleanSamples:
+def digit_samples(digits: Digits) -> CleanSamples:
+    """The shipped clean samples, half for exposure and half held out."""
     half = len(digits.sample_y) // 2
     exposure = _part(digits.sample_x[:half], digits.sample_y[:half])
     held_out = _part(digits.sample_x[half:], digits.sample_y[half:])
@@ -61,7 +62,7 @@ def main(seeds: int) -> None:
     """Print the share of runs in which the target comes first, and among the first two."""
     torch.set_num_threads(1)
     digits = load_digits()
-    samples = _samples(digits)
+    samples = digit_samples(digits)
     click.echo("| BatchNorm | learning rate | batch | histogram read with | first | among two | n |")
     click.echo("|---|---|---|---|---|---|---|")
     for batch_norm in (True, False):
