@@ -63,18 +63,21 @@ def main(seeds: int) -> None:
     torch.set_num_threads(1)
     digits = load_digits()
     samples = digit_samples(digits)
-    click.echo("| BatchNorm | learning rate | batch | histogram read with | first | among two | n |")
-    click.echo("|---|---|---|---|---|---|---|")
+    click.echo("| BatchNorm | learning rate | batch | histogram read with | epochs | first | among two | n |")
+    click.echo("|---|---|---|---|---|---|---|---|")
     for batch_norm in (True, False):
         planted = [(attack, plant(digits, attack, seed=seed, batch_norm=batch_norm)) for attack, seed in ATTACKS]
         for rate in (0.01, 0.03):
             for batch_size in (32, 128):
+                epochs: list[float] = []
                 ranks: dict[str, list[int]] = {"batch statistics": [], "running statistics": []}
                 for attack, module in planted:
                     classifier = Classifier(module, 10, RECIPE.mean, RECIPE.std, "cpu", "", True, batch_norm)
                     for seed in range(seeds):
                         exposer = CleanUnlearning(learning_rate=rate, batch_size=batch_size)
                         exposure = exposer.expose(classifier, samples, seed=seed)
+                        batches = max(1, round(len(samples.exposure) / batch_size))
+                        epochs.append(len(exposure.run.trajectory) / batches)
                         if exposure.run.after is None:
                             continue
                         ranks["batch statistics"].append(_rank(exposure.run.after.histogram, attack.target))
@@ -86,7 +89,8 @@ def main(seeds: int) -> None:
                     first, two = sum(rank == 0 for rank in found), sum(rank <= 1 for rank in found)
                     click.echo(
                         f"| {'yes' if batch_norm else 'no'} | {rate} | {batch_size} | "
-                        f"{read if batch_norm else '-'} | {first} | {two} | {len(found)} |"
+                        f"{read if batch_norm else '-'} | {sum(epochs) / len(epochs):.1f} | "
+                        f"{first} | {two} | {len(found)} |"
                     )
 
 

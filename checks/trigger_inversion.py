@@ -7,6 +7,7 @@ input under its L2 norm (a universal adversarial perturbation).
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,22 +41,15 @@ class Trigger:
 class Family(Protocol):
     """A parametrised kind of trigger."""
 
-    name: str
     parameters: list[Tensor]
 
     def apply(self, pixels: Tensor) -> Tensor: ...
 
     def size(self) -> Tensor: ...
 
-    def frozen(self) -> Callable[[Tensor], Tensor]:
-        """`apply` with today's parameters, for good."""
-        ...
-
 
 class Patch:
     """`(1 - mask) * pixels + mask * pattern`; mask [H, W] and pattern [channels, H, W] in 0..1 through a sigmoid."""
-
-    name = "patch"
 
     def __init__(self, shape: tuple[int, ...], device: str, generator: torch.Generator) -> None:
         channels, height, width = shape
@@ -70,15 +64,9 @@ class Patch:
     def size(self) -> Tensor:
         return self.parameters[0].sigmoid().sum()
 
-    def frozen(self) -> Callable[[Tensor], Tensor]:
-        mask, pattern = (parameter.detach().sigmoid() for parameter in self.parameters)
-        return lambda pixels: pixels + mask * (pattern - pixels)
-
 
 class Blended:
     """`clip(pixels + perturbation)`; perturbation [channels, H, W] in units of 0..1."""
-
-    name = "blend"
 
     def __init__(self, shape: tuple[int, ...], device: str, generator: torch.Generator) -> None:
         start = torch.randn(*shape, generator=generator) * 0.01
@@ -90,9 +78,12 @@ class Blended:
     def size(self) -> Tensor:
         return self.parameters[0].square().sum().add(1e-12).sqrt()
 
-    def frozen(self) -> Callable[[Tensor], Tensor]:
-        perturbation = self.parameters[0].detach().clone()
-        return lambda pixels: (pixels + perturbation).clamp(0, 1)
+
+def _frozen(trigger: Family) -> Callable[[Tensor], Tensor]:
+    """`apply` with today's parameters, for good."""
+    kept = copy.copy(trigger)
+    kept.parameters = [parameter.detach().clone() for parameter in trigger.parameters]
+    return kept.apply
 
 
 # Adam's step and the first weight of the size in the loss: a family's sizes differ by an order of magnitude.
@@ -124,7 +115,7 @@ def invert(
     generator = torch.Generator().manual_seed(seed)
     trigger: Family = kind(tuple(part.pixels.shape[1:]), classifier.device, generator)
     optimizer = torch.optim.Adam(trigger.parameters, lr=rate, betas=(0.5, 0.9))
-    best_size, best_apply, best_success, found = math.inf, trigger.frozen(), 0.0, False
+    best_size, best_apply, best_success, found = math.inf, _frozen(trigger), 0.0, False
     recent: list[float] = []
     with _frozen_parameters(classifier):
         for _ in range(steps):
@@ -135,9 +126,9 @@ def invert(
             recent = [*recent[-2:], float((logits.argmax(1) == label).float().mean())]
             reached, now = sum(recent) / len(recent), size.item()
             if len(recent) == 3 and reached >= success and (not found or now < best_size):
-                best_size, best_apply, best_success, found = now, trigger.frozen(), reached, True
+                best_size, best_apply, best_success, found = now, _frozen(trigger), reached, True
             elif not found and reached >= best_success:
-                best_size, best_apply, best_success = now, trigger.frozen(), reached
+                best_size, best_apply, best_success = now, _frozen(trigger), reached
             weight = weight * 1.15 if reached >= success else weight / 1.15
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

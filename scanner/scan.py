@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -173,8 +173,7 @@ def _run(check: Check, evidence: Evidence) -> Finding:
         return Finding(check=check.id, outcome=Outcome.ERROR, message=message[:1000])
 
 
-def _stops(findings: tuple[Finding, ...] | object, consequence: str) -> str | None:
-    assert isinstance(findings, tuple)
+def _stops(findings: Sequence[Finding], consequence: str) -> str | None:
     for finding in findings:
         if finding.outcome not in (Outcome.PASSED, Outcome.SKIPPED):
             return f"{finding.check} is {finding.outcome.value}: {consequence}"
