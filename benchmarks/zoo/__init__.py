@@ -1,0 +1,1 @@
+"""The zoo: small clean and backdoored models that thresholds are chosen on and error rates are measured on."""
