@@ -38,3 +38,12 @@ class Classifier:
         from dataclasses import replace
 
         return replace(self, module=module)
+
+    def same_tensors(self, other: Classifier) -> bool:
+        """Whether parameters and buffers are equal by name and value, in the same architecture; no tensors are not."""
+        mine, theirs = self.module.state_dict(), other.module.state_dict()
+        if self.architecture != other.architecture or not mine or mine.keys() != theirs.keys():
+            return False
+        return all(
+            tensor.dtype == theirs[name].dtype and bool(tensor.equal(theirs[name])) for name, tensor in mine.items()
+        )

@@ -10,13 +10,19 @@ from .artifact import Artifact
 from .classifier import Classifier
 from .exposure import Exposure, ExposureRun
 from .finding import Finding
+from .recovered import RecoveredTrigger
 from .samples import CleanSamples
 
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
+Keep = Callable[[RecoveredTrigger], None]
 
 
 def silent(stage: str, done: int, total: int) -> None:
     """A Progress that shows nothing."""
+
+
+def forget(recovered: RecoveredTrigger) -> None:
+    """A Keep that keeps nothing."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,22 @@ class Evidence:
     allow_pickle: bool = False  # the user takes whole-module pickles
     trusted_modules: tuple[str, ...] = ()  # top-level modules the user named with --architecture
     progress: Progress = silent
+    keep: Keep = forget  # gets every trigger that a finding reports as its witness
+    reference: Classifier | None = None  # a release that was approved before, loaded as the classifier was
+    reference_artifact: Artifact | None = None
+    reference_exposures: Sequence[ExposureRun] = ()  # with the same exposer and seeds as `exposures`
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the model is its own reference: the same file, or the same tensors in the same architecture."""
+        mine, other = self.artifact, self.reference_artifact
+        if other is None:
+            return False
+        # Graphs that other software may have written keep numbers outside of their tensors.
+        graphs = {"torchscript", "torch-export"} & {mine.format, other.format}
+        if mine.sha256 == other.sha256 or graphs or self.classifier is None or self.reference is None:
+            return mine.sha256 == other.sha256
+        return self.classifier.same_tensors(self.reference)
 
 
 class Check(Protocol):

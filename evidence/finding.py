@@ -28,6 +28,7 @@ class Witness(BaseModel):
     control_sizes: dict[int, FiniteFloat]  # the same for control labels of the same model
     attack_success_rate: FiniteFloat = Field(ge=0, le=1)
     samples: int  # held-out samples of other classes that it was replayed on
+    files: list[str] = Field(default_factory=list)  # that show it, where any were asked for
 
 
 class Finding(BaseModel):

@@ -9,8 +9,8 @@ from ..evidence.result import Verdict
 from .model import ON_INCONCLUSIVE, Policy
 
 FILE_CHECKS = frozenset({"file-safety"})
-PREMISE_CHECKS = frozenset({"sample-fit", "backdoor-label"})
-"""They say whether and where to look; that they pass says nothing about a backdoor."""
+PREMISE_CHECKS = frozenset({"sample-fit", "backdoor-label", "reference-drift"})
+"""They say whether and where to look, or compare; that they pass says nothing about a backdoor."""
 
 
 def decide(
@@ -24,7 +24,8 @@ def decide(
     In order: a file check that failed or crashed means that the model could not be scanned; any other failed check
     fails the model; a crashed or missing check means that the scan is incomplete; an inconclusive check means what
     the policy says. A model passes only where a check that can find a backdoor has looked: not on its file
-    (`file_checks`) and on what prepares the search (`premise_checks`) alone, unless the policy asks for no more.
+    (`file_checks`) and on what prepares the search or compares (`premise_checks`) alone, unless the policy asks for no
+    more.
     """
     by_outcome = {outcome: [f for f in findings if f.outcome is outcome] for outcome in Outcome}
     failed, crashed = by_outcome[Outcome.FAILED], by_outcome[Outcome.ERROR]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter
 from ..evidence.exposure import ExposureRun
 from ..evidence.finding import Finding
 from ..evidence.result import ModelInfo, SamplesInfo
+from .handover import RecoveredForm
 
 MAX_STEPS = 2**53  # a bar divides them as floats
 
@@ -52,6 +53,18 @@ class ExposureEvent(_Event):
     run: ExposureRun
 
 
+class RecoveredEvent(_Event):
+    """A recovered trigger; its arrays follow in pieces before the next one comes."""
+
+    kind: Literal["recovered"] = "recovered"
+    form: RecoveredForm
+
+
+class PieceEvent(_Event):
+    kind: Literal["piece"] = "piece"
+    data: str  # base64
+
+
 class TimingEvent(_Event):
     kind: Literal["timing"] = "timing"
     stage: str = Field(max_length=200)
@@ -82,6 +95,8 @@ Event = (
     | EnvironmentEvent
     | FindingEvent
     | ExposureEvent
+    | RecoveredEvent
+    | PieceEvent
     | TimingEvent
     | StoppedEvent
     | ErrorEvent

@@ -27,3 +27,5 @@ class ScanRequest(BaseModel):
     device: str = "auto"
     seed: int = 0
     allow_pickle: bool = False
+    reference: Path | None = None  # a release that was approved before; architecture, mean and std are the model's
+    keep_witness: bool = False  # hand recovered triggers over, with samples

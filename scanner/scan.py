@@ -6,21 +6,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..checks.file_safety import FileSafety
 from ..evidence.artifact import Artifact
-from ..evidence.context import Check, Evidence
+from ..evidence.context import Check, Evidence, Keep, forget
 from ..evidence.errors import ScanError, UsageError
+from ..evidence.exposure import ExposureRun
 from ..evidence.finding import Finding, Outcome
 from ..evidence.result import ModelInfo, SamplesInfo
 from ..policies.plugins import build_checks, build_exposer
 from . import events
 from .compute import prepare_torch, resolve_device, tune
+from .handover import MAX_TRIGGERS, hand_over
 from .models.arch_args import trusted_modules
 from .request import ScanRequest
 
 if TYPE_CHECKING:
     from ..evidence.classifier import Classifier
+    from ..evidence.recovered import RecoveredTrigger
     from ..evidence.samples import CleanSamples
 
 Emit = Callable[[events.Event], None]
@@ -30,7 +35,8 @@ def scan(request: ScanRequest, emit: Emit) -> None:
     """Scan one model as the request says.
 
     Raises:
-        ScanError: the file, the samples or the architecture cannot be used; what was found before has been told.
+        ScanError: the file, the samples, the architecture or the reference cannot be used; what was found before has
+            been told.
     """
     checks = build_checks(request.policy)
     with _timed("read file", emit):
@@ -48,6 +54,9 @@ def scan(request: ScanRequest, emit: Emit) -> None:
         return
     if all(check.stage == "file" for check in checks):
         return
+    if request.reference:
+        with _timed("read reference", emit):
+            evidence = replace(evidence, reference_artifact=_identify_reference(request.reference, checks, evidence))
 
     prepare_torch(request.seed)  # not before: a hostile file is refused without it, and in a second
     device = resolve_device(request.device)
@@ -58,14 +67,26 @@ def scan(request: ScanRequest, emit: Emit) -> None:
         samples = _fit_to_model(request, samples, classifier, emit)
         emit(events.EnvironmentEvent(environment=tune(classifier, samples)))
         emit(events.ModelEvent(model=_model_info(artifact, classifier.architecture)))
-    evidence = replace(evidence, classifier=classifier, samples=samples)
+    keep = _keeper(samples, emit) if request.keep_witness else forget
+    evidence = replace(evidence, classifier=classifier, samples=samples, keep=keep)
+    if evidence.reference_artifact:
+        with _timed("load reference", emit):
+            evidence = replace(evidence, reference=_load_reference(request, evidence, evidence.reference_artifact))
     evidence = _run_checks(checks, "model", evidence, emit)
     if reason := _stops(evidence.findings, "exposing it would only measure noise"):
         emit(events.StoppedEvent(reason=reason))
         return
     if any(check.stage == "exposure" for check in checks):
         with _timed("expose", emit):
-            evidence = _expose(request, evidence, emit)
+            for run in _expose(request, evidence, classifier, "expose"):
+                emit(events.ExposureEvent(run=run))
+                evidence = replace(evidence, exposures=(*evidence.exposures, run))
+        if evidence.reference:
+            with _timed("expose reference", emit):
+                runs = (
+                    () if evidence.is_reference else _expose(request, evidence, evidence.reference, "expose reference")
+                )
+                evidence = replace(evidence, reference_exposures=tuple(runs) or evidence.exposures)
         _run_checks(checks, "exposure", evidence, emit)
 
 
@@ -131,20 +152,69 @@ def _fit_to_model(request: ScanRequest, samples: CleanSamples, classifier: Class
     return samples
 
 
-def _expose(request: ScanRequest, evidence: Evidence, emit: Emit) -> Evidence:
-    assert evidence.classifier and evidence.samples
+def _expose(request: ScanRequest, evidence: Evidence, classifier: Classifier, stage: str) -> Iterator[ExposureRun]:
+    """A run a seed, each when it is done."""
+    assert evidence.samples
     exposer = build_exposer(request.policy)
     seeds = [1000 * request.seed + index for index in range(request.policy.exposure.seeds)]
-    runs = []
     for number, seed in enumerate(seeds, 1):
 
-        def show(stage: str, done: int, total: int, number: int = number) -> None:
-            evidence.progress(f"expose, run {number} of {len(seeds)}", done, total)
+        def show(_: str, done: int, total: int, number: int = number) -> None:
+            evidence.progress(f"{stage}, run {number} of {len(seeds)}", done, total)
 
-        run = exposer.expose(evidence.classifier, evidence.samples, seed=seed, progress=show).run
-        emit(events.ExposureEvent(run=run))
-        runs.append(run)
-    return replace(evidence, exposures=tuple(runs))
+        yield exposer.expose(classifier, evidence.samples, seed=seed, progress=show).run
+
+
+def _identify_reference(path: Path, checks: Sequence[Check], evidence: Evidence) -> Artifact:
+    """The reference's file, once it has stood the checks that the model's file has stood, and file-safety always."""
+    from .models.identify import identify
+
+    artifact = identify(path)
+    file_checks: list[Check] = [check for check in checks if check.stage == "file"]
+    if not any(check.id == FileSafety.id for check in file_checks):
+        file_checks.append(FileSafety())
+    for check in file_checks:
+        finding = _run(check, replace(evidence, artifact=artifact, findings=()))
+        if finding.outcome not in (Outcome.PASSED, Outcome.SKIPPED):
+            raise ScanError(
+                f"the reference {path} was not loaded: {check.id} {finding.outcome.value}: {finding.message}"
+            )
+    return artifact
+
+
+def _load_reference(request: ScanRequest, evidence: Evidence, artifact: Artifact) -> Classifier:
+    """The reference, loaded as the model was and computed as it is."""
+    assert evidence.samples and evidence.classifier
+    reference = _load_classifier(request, artifact, evidence.samples, evidence.classifier.device)
+    if reference.num_classes != evidence.classifier.num_classes:
+        raise ScanError(
+            f"the reference {artifact.path} has {reference.num_classes} classes, {request.model} has "
+            f"{evidence.classifier.num_classes}: give one that was trained for the same task"
+        )
+    tune(reference, evidence.samples)
+    return reference
+
+
+def _keeper(samples: CleanSamples, emit: Emit) -> Keep:
+    kept = 0
+
+    def keep(recovered: RecoveredTrigger) -> None:
+        nonlocal kept
+        kept += 1
+        if kept > MAX_TRIGGERS:
+            return
+        try:
+            form, pieces = hand_over(recovered, samples.class_names)
+        except ValueError:  # a picture that cannot be had must not cost the finding
+            import traceback
+
+            traceback.print_exc()
+            return
+        emit(events.RecoveredEvent(form=form))
+        for piece in pieces:
+            emit(events.PieceEvent(data=piece))
+
+    return keep
 
 
 def _run_checks(checks: list[Check], stage: str, evidence: Evidence, emit: Emit) -> Evidence:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -37,6 +38,7 @@ from ..evidence.result import (
 from ..policies.decide import decide
 from ..policies.load import LoadedPolicy
 from . import events
+from .handover import MAX_TRIGGERS, Handed
 from .request import ScanRequest
 
 MAX_LINE = 8 << 20  # bytes of one event; a longer one is nonsense
@@ -55,6 +57,7 @@ class _Heard:
     environment: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     exposure: ExposureInfo | None = None
+    recovered: list[Handed] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     stopped: str | None = None
     error: str | None = None
@@ -63,10 +66,27 @@ class _Heard:
     said: int = 0  # bytes
 
 
+@dataclass
+class Stop:
+    """Set by somebody else, a handler of signals say, it ends a scan that is going on."""
+
+    reason: str | None = None
+
+
 def supervise(
-    request: ScanRequest, policy: LoadedPolicy, *, progress: Progress = silent, verbose: bool = False
+    request: ScanRequest,
+    policy: LoadedPolicy,
+    *,
+    progress: Progress = silent,
+    verbose: bool = False,
+    stop: Stop | None = None,
+    keep: Callable[[Handed], None] | None = None,
 ) -> ScanResult:
     """Scan one model in a process of its own, under the policy's limits.
+
+    Args:
+        stop: looked at many times a second; its reason makes the result an error.
+        keep: gets every recovered trigger that came whole, once the scan has ended and unless it ended in an error.
 
     Raises:
         UsageError: the worker found the command line wrong (a device that is not there, say).
@@ -76,14 +96,19 @@ def supervise(
     heard = _Heard(
         ModelInfo(path=str(request.model), architecture=request.architecture), SamplesInfo(path=str(request.samples))
     )
-    _listen(request, heard, progress, verbose)
+    _listen(request, heard, progress, verbose, stop or Stop())
     if heard.usage:
         raise UsageError(heard.error)
     heard.timings["total"] = time.monotonic() - clock
-    return _result(request, policy, heard, started)
+    result = _result(request, policy, heard, started)
+    if keep and result.verdict is not Verdict.ERROR:
+        for recovered in heard.recovered:
+            if not recovered.missing:
+                keep(recovered)
+    return result
 
 
-def _listen(request: ScanRequest, heard: _Heard, progress: Progress, verbose: bool) -> None:
+def _listen(request: ScanRequest, heard: _Heard, progress: Progress, verbose: bool, stop: Stop) -> None:
     try:
         from .family import Family
     except ModuleNotFoundError:
@@ -115,6 +140,8 @@ def _listen(request: ScanRequest, heard: _Heard, progress: Progress, verbose: bo
                 heard.error = f"{request.model}: the scan took longer than the limit of {limits.timeout:g} s; " + (
                     "raise it with --timeout or in the policy"
                 )
+            elif stop.reason:
+                heard.error = f"{request.model}: {stop.reason}"
             elif used > memory_bytes:
                 heard.error = (
                     f"{request.model}: the scan used {used / 2**30:.1f} GiB, more than the memory limit of "
@@ -184,6 +211,12 @@ def _hear_next(
         case events.ExposureEvent():
             earlier = heard.exposure.runs if heard.exposure else []
             heard.exposure = ExposureInfo(method=event.run.method, runs=[*earlier, event.run])
+        case events.RecoveredEvent():
+            if not request.keep_witness or len(heard.recovered) >= MAX_TRIGGERS:
+                heard.error = f"{request.model}: the worker process handed over what nobody asked for"
+            heard.recovered.append(Handed(event.form))
+        case events.PieceEvent():
+            _take(event.data, heard, request)
         case events.TimingEvent():
             heard.timings[event.stage] = event.seconds
         case events.StoppedEvent():
@@ -192,6 +225,13 @@ def _hear_next(
             heard.error, heard.usage = event.message, event.usage
         case events.DoneEvent():
             heard.done = True
+
+
+def _take(data: str, heard: _Heard, request: ScanRequest) -> None:
+    try:
+        heard.recovered[-1].add(data)
+    except (IndexError, ValueError):
+        heard.error = f"{request.model}: the worker process handed over something else than it announced"
 
 
 def _result(request: ScanRequest, policy: LoadedPolicy, heard: _Heard, started: str) -> ScanResult:

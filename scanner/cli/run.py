@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import click
 
 from ...evidence.errors import ScanError, UsageError
+from ...evidence.finding import Outcome
 from ...evidence.result import ScanResult
 from ...policies.load import LoadedPolicy
+from ..handover import Handed
 from ..models.arch_args import parse_architecture
 from ..reports.json_report import to_json
 from ..reports.junit import InconclusiveAs, to_junit
 from ..reports.terminal import to_text
-from ..reports.write import check_writable, write_atomically
+from ..reports.witness_files import write_witness
+from ..reports.write import check_folder, check_writable, write_atomically
 from ..request import ScanRequest
-from ..supervisor import supervise
+from ..supervisor import Stop, supervise
 from .progress import show_progress
 
 
@@ -35,8 +43,9 @@ class Failure(click.ClickException):
 class Reports:
     """Where the reports go; None is nowhere."""
 
-    json: Path | None = None
+    json: Path | None = None  # `-` is standard output
     junit: Path | None = None
+    witness_dir: Path | None = None  # a folder
 
     def paths(self) -> dict[str, Path]:
         """Option to file, of those that will be written."""
@@ -54,22 +63,31 @@ def run_scan(
 ) -> ScanResult:
     """Scan, print the verdict, write the reports.
 
+    The verdict goes to standard error where a report goes to standard output. SIGTERM ends the scan, and the reports
+    say so.
+
     Raises:
         Failure: the reports cannot be written (found before the scan starts) or the command line is wrong.
     """
+    handed: list[Handed] = []
+    request = request.model_copy(update={"keep_witness": reports.witness_dir is not None})
     try:
         _check_names(request)
-        check_writable(reports.paths(), inputs=_inputs(request, policy))
-        with show_progress(quiet) as progress:
-            result = supervise(request, policy, progress=progress, verbose=verbose)
+        _check_reports(request, policy, reports)
+        with show_progress(quiet) as progress, _stopped_by_sigterm() as stop:
+            result = supervise(request, policy, progress=progress, verbose=verbose, stop=stop, keep=handed.append)
     except ScanError as problem:
         raise as_failure(problem) from problem
+    result, problems = _write_witnesses(result, handed, reports.witness_dir, quiet)
+    to_stdout = any(map(_is_stdout, reports.paths().values()))
     console_width = max(60, min(120, _terminal_width()))
-    _print(to_text(result, color=_color(), width=console_width))
-    problems = []
+    _print(to_text(result, color=_color(to_stdout), width=console_width), err=to_stdout)
     for path, text in _texts(result, policy, reports):
         try:
-            write_atomically(path, text)
+            if _is_stdout(path):
+                _print(text)
+            else:
+                write_atomically(path, text)
         except ScanError as problem:
             problems.append(str(problem))
     if problems:
@@ -77,9 +95,73 @@ def run_scan(
     return result
 
 
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[Stop]:
+    """CI systems end a job that is cancelled or too slow with SIGTERM: its reports must not be those of the last."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():  # no signals arrive there
+        yield stop
+        return
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop.reason = "the scan was terminated (SIGTERM)"
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _check_reports(request: ScanRequest, policy: LoadedPolicy, reports: Reports) -> None:
+    paths, inputs = reports.paths(), _inputs(request, policy)
+    check_writable({option: path for option, path in paths.items() if not _is_stdout(path)}, inputs=inputs)
+    if len(shared := [option for option, path in paths.items() if _is_stdout(path)]) > 1:
+        raise UsageError(f"{' and '.join(shared)} would both be written to standard output")
+    if reports.witness_dir:
+        check_folder("--witness-dir", reports.witness_dir, inputs)
+
+
+def _is_stdout(path: Path) -> bool:
+    """Written through the open stream: opening `/dev/stdout` again would cut off the file it leads to."""
+    return str(path) in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
+def _write_witnesses(
+    result: ScanResult, handed: list[Handed], folder: Path | None, quiet: bool
+) -> tuple[ScanResult, list[str]]:
+    """The result with the names of the files in its findings, and what went wrong."""
+    written: dict[tuple[int, str], list[str]] = {}
+    problems, lines = [], []
+    for one in handed:
+        key = one.form.label, one.form.family
+        if folder is None or key in written:
+            continue
+        try:
+            written[key] = [str(path) for path in write_witness(one, result, folder)]
+            lines.append(f"witness written to {' and '.join(written[key])}")
+        except ScanError as problem:
+            problems.append(str(problem))
+    if folder is not None and not handed:
+        reported = any(finding.witness and finding.outcome is Outcome.FAILED for finding in result.findings)
+        why = "the trigger was not handed over" if reported else "no trigger was recovered"
+        lines.append(f"{why}, so there is no witness in {folder}")
+    if not quiet:
+        with contextlib.suppress(OSError):  # nobody may be listening
+            for line in lines:
+                click.echo(f"ebyd-scan: {line}", err=True)
+    findings = []
+    for finding in result.findings:
+        if finding.witness:  # whatever the worker said about files: they are named by who wrote them
+            files = written.get((finding.witness.label, finding.witness.family), [])
+            finding = finding.model_copy(update={"witness": finding.witness.model_copy(update={"files": files})})
+        findings.append(finding)
+    return result.model_copy(update={"findings": findings}), problems
+
+
 def _check_names(request: ScanRequest) -> None:
     """A file's name may be any bytes; reports are Unicode and have to name it."""
-    for name in (request.model, request.samples, request.classes_file, request.architecture):
+    for name in (request.model, request.samples, request.classes_file, request.architecture, request.reference):
         try:
             str(name).encode()
         except UnicodeEncodeError:
@@ -90,8 +172,7 @@ def _check_names(request: ScanRequest) -> None:
 def _inputs(request: ScanRequest, policy: LoadedPolicy) -> list[Path]:
     """Every file of the user's that a report could overwrite."""
     inputs = [request.model, request.samples]
-    if request.classes_file:
-        inputs.append(request.classes_file)
+    inputs += [path for path in (request.classes_file, request.reference) if path]
     if policy.source != "built-in":
         inputs.append(Path(policy.source))
     if request.architecture:
@@ -111,13 +192,14 @@ def _texts(result: ScanResult, policy: LoadedPolicy, reports: Reports) -> list[t
     return texts
 
 
-def _print(text: str) -> None:
-    """To standard output; the verdict's exit code stands even where nobody reads to the end (`| head -1`)."""
+def _print(text: str, *, err: bool = False) -> None:
+    """To standard output, or error; the exit code stands even where nobody reads to the end (`| head -1`)."""
     try:
-        click.echo(text, nl=False)
+        click.echo(text, nl=False, err=err)
     except OSError as problem:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # else the interpreter stumbles over the rest when it leaves
+        # else the interpreter stumbles over the rest when it leaves
+        os.dup2(nowhere, (sys.stderr if err else sys.stdout).fileno())
         os.close(nowhere)
         if not isinstance(problem, BrokenPipeError):
             with contextlib.suppress(OSError):
@@ -130,5 +212,6 @@ def _terminal_width() -> int:
     return shutil.get_terminal_size((100, 24)).columns
 
 
-def _color() -> bool:
-    return sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+def _color(err: bool) -> bool:
+    stream = sys.stderr if err else sys.stdout
+    return stream is not None and stream.isatty() and not os.environ.get("NO_COLOR")

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
-from ...evidence.errors import ScanError
+from ...evidence.errors import ScanError, UsageError
 from ...policies.load import LoadedPolicy, load_policy
 from ..models.arch_args import parse_arch_args, parse_architecture
 from ..request import ScanRequest
 from .options import DeviceType, FloatsType, LimitType, SizeType
 from .run import Reports, as_failure, run_scan
+
+REFERENCE_CHECK = "reference-drift"
 
 EXAMPLES = """\b
 Examples:
@@ -76,9 +78,32 @@ Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong,
     metavar="NAME|FILE",
     help="Which checks, which thresholds: see `ebyd-scan policy list`.",
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the verdict as JSON.")
 @click.option(
-    "--junit", "junit_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the verdict as JUnit XML."
+    "--reference",
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="A release that was approved before, to compare with: same architecture, --mean and --std. The policy has to "
+    "name reference-drift.",
+)
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the verdict as JSON; `-` is standard output.",
+)
+@click.option(
+    "--junit",
+    "junit_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the verdict as JUnit XML; `-` likewise.",
+)
+@click.option(
+    "--witness-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write a recovered trigger, if there is one, as .npz and .png.",
 )
 @click.option(
     "--device",
@@ -124,8 +149,10 @@ def scan(
     std: tuple[float, ...] | None,
     size: tuple[int, int] | None,
     policy_name: str,
+    reference: Path | None,
     json_path: Path | None,
     junit_path: Path | None,
+    witness_dir: Path | None,
     device: str,
     seed: int,
     timeout: float | None,
@@ -143,6 +170,11 @@ def scan(
         arguments = parse_arch_args(list(arch_args))
         if architecture:
             parse_architecture(architecture)
+        if reference and REFERENCE_CHECK not in loaded.policy.checks:
+            raise UsageError(
+                f"--reference {reference}: the policy {policy_name} does not compare with it; add "
+                f"`{REFERENCE_CHECK}: {{}}` to its checks"
+            )
     except ScanError as problem:
         raise as_failure(problem) from problem
     request = ScanRequest(
@@ -158,8 +190,10 @@ def scan(
         device=device,
         seed=seed,
         allow_pickle=allow_pickle,
+        reference=reference,
     )
-    result = run_scan(request, loaded, Reports(json_path, junit_path), quiet=quiet, verbose=verbose)
+    reports = Reports(json_path, junit_path, witness_dir)
+    result = run_scan(request, loaded, reports, quiet=quiet, verbose=verbose)
     raise SystemExit(result.verdict.exit_code)
 
 

@@ -83,4 +83,5 @@ def details(finding: Finding) -> list[tuple[str, str]]:
             ("witness.attack_success_rate", repr(witness.attack_success_rate)),
             ("witness.samples", str(witness.samples)),
         ]
+        rows += [("witness.files", ", ".join(witness.files))] if witness.files else []
     return rows + [(f"metrics.{name}", str(value)) for name, value in finding.metrics.items()]

@@ -52,15 +52,35 @@ def _check(option: str, path: Path, inputs: list[Path]) -> None:
         raise UsageError(f"{option} {path}: is write-protected")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 so that a reader sees the old file or the whole new one.
+def check_folder(option: str, folder: Path, inputs: Iterable[Path] = ()) -> None:
+    """See that files can be written into `folder`, which may be missing yet. Nothing is created.
 
-    A link is followed. Streams such as `/dev/stdout` are written to as they are.
+    Raises:
+        UsageError: it is no folder, cannot be made or written to, or lies in an input folder.
+    """
+    try:
+        place = folder.resolve()
+        for given in inputs:
+            if given.is_dir() and place.is_relative_to(given.resolve()):
+                raise UsageError(f"{option} {folder}: lies in the input {given}, and nothing is written there")
+        there = next(parent for parent in (place, *place.parents) if os.path.lexists(parent))
+        if not there.is_dir():
+            raise UsageError(f"{option} {folder}: {there} is not a folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise UsageError(f"{option} {folder}: the folder {there} is not writable")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{option} {folder}: cannot be used: {error}") from error
+
+
+def write_atomically(path: Path, text: str | bytes) -> None:
+    """Write `text`, as UTF-8 if it is none yet, so that a reader sees the old file or the whole new one.
+
+    A link is followed. Streams such as `/dev/stderr` are written to as they are.
 
     Raises:
         ScanError: it cannot be written; the old file, if any, is as it was.
     """
-    data = text.encode("utf-8", errors="replace")
+    data = text if isinstance(text, bytes) else text.encode("utf-8", errors="replace")
     try:
         if _stream(path):
             path.write_bytes(data)
