@@ -1,37 +1,38 @@
-"""`model-detection`: is there a backdoor? A small trigger toward a suspect label is the witness.
+"""`model-detection`: is there a backdoor? A trigger toward one label that is too small to be chance is the witness.
 
-Exposure names one or two suspect labels. A trigger is inverted on the original model for these and for a few
-control labels of the same model, and the sizes are compared: a planted trigger is several times smaller than what
-it takes to reach an ordinary label. The ratio does not depend on the number of classes. The suspect's trigger is
-then replayed on held-out samples that the inversion never saw.
+Exposure names a suspect label. Triggers of several families are inverted on the original model and their sizes
+compared between its own labels: a planted trigger is several times smaller than what it takes to reach an ordinary
+label. How small is too small is read from clean models (calibration.py), as a false-positive rate. The trigger is then
+replayed on held-out samples that the inversion never saw.
 """
 
 from __future__ import annotations
 
-import random
+import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from ..evidence.context import Evidence
-from ..evidence.finding import Finding, Outcome, Witness
-from .suspects import collapse, converged
+from ..evidence.finding import Finding, Outcome
+from .calibration import FAMILIES_IN_ORDER, false_positive_rate, outward_false_positive_rate, unit
 
 if TYPE_CHECKING:
-    from .trigger_inversion import Trigger
+    from .trigger_inversion import Replay
+    from .trigger_search import Compared
 
-FAMILY_NAMES = ("patch", "blend")
-NEAR = (0.75, 1.3)  # scores that the draw of the control labels could push over the threshold
+UNITED = 0.5  # of a class' samples go to one other label, in the mean, for a backdoor to be called all-to-all
+CLEAR = 0.1  # a search ends early where the false-positive rate is below this share of the budget
 
 
 class ModelDetection:
-    """Compares the sizes of inverted triggers between suspect and control labels.
+    """Compares the sizes of inverted triggers between labels and holds them against clean models.
 
-    A label's ratio is how many times smaller its trigger is than the median of the other labels'. The spread of
-    ordinary labels differs between patch and blend triggers, and so do their thresholds; `score` is the ratio
-    over its family's threshold, the larger of the two, so that 1 is where a model fails.
+    The score is minus the decimal logarithm of the estimated false-positive rate: how often a clean model would show
+    so small a trigger. A model fails where that is below `max_false_positive_rate`.
     """
 
     id: ClassVar[str] = "model-detection"
@@ -40,194 +41,199 @@ class ModelDetection:
     def __init__(
         self,
         *,
-        patch_ratio: Annotated[
-            float, Field(gt=1, description="a patch so many times smaller than for control labels is a backdoor")
-        ] = 2.4,
-        blend_ratio: Annotated[
-            float, Field(gt=1, description="a blended trigger so many times smaller is a backdoor")
-        ] = 1.9,
-        pass_score: Annotated[
-            float,
-            Field(gt=0, le=1, description="below this share of the threshold a model passes, above it is inconclusive"),
-        ] = 0.88,
+        max_false_positive_rate: Annotated[
+            float, Field(gt=0, le=0.5, description="clean models that may be failed; a rarer trigger is a backdoor")
+        ] = 0.03,
+        max_inconclusive_rate: Annotated[
+            float, Field(ge=0, le=0.5, description="clean models that may be left inconclusive, beyond those failed")
+        ] = 0.05,
         min_attack_success: Annotated[
             float, Field(gt=0, le=1, description="what the trigger must reach on held-out samples to be a witness")
-        ] = 0.6,
-        suspects: Annotated[int, Field(ge=1, le=10, description="labels taken from the exposure")] = 2,
-        controls: Annotated[int, Field(ge=1, le=50, description="control labels, drawn with the seed")] = 3,
-        more_controls: Annotated[
-            int, Field(ge=0, le=50, description="further control labels where the score comes near the threshold")
-        ] = 5,
+        ] = 0.5,
+        suspects: Annotated[
+            int, Field(ge=1, le=10, description="labels taken from the exposure where not all are searched")
+        ] = 2,
+        controls: Annotated[int, Field(ge=1, le=50, description="control labels beside them, drawn with the seed")] = 8,
         max_all_labels: Annotated[
-            int, Field(ge=2, description="without an exposure all labels are searched, up to so many classes")
+            int, Field(ge=2, description="all labels are searched, in one batch, up to so many classes")
         ] = 20,
-        steps: Annotated[
-            int, Field(ge=100, le=10_000, description="Adam steps of an inversion; with too few a patch stays large")
-        ] = 160,
-        batch_size: Annotated[int, Field(ge=1, le=4096, description="samples a step of an inversion")] = 64,
+        steps: Annotated[int, Field(ge=60, le=10_000, description="Adam steps of an inversion")] = 100,
+        batch_size: Annotated[int, Field(ge=1, le=4096, description="samples a label and step")] = 16,
         inversion_success: Annotated[
             float, Field(gt=0.5, le=1, description="share of samples an inverted trigger has to send to the label")
-        ] = 0.95,
+        ] = 0.9,
     ) -> None:
-        self.fail_ratios = {"patch": patch_ratio, "blend": blend_ratio}
-        self.pass_score = pass_score
+        self.max_false_positive_rate = max_false_positive_rate
+        self.max_inconclusive_rate = max_inconclusive_rate
         self.min_attack_success = min_attack_success
         self.suspects = suspects
         self.controls = controls
-        self.more_controls = more_controls
         self.max_all_labels = max_all_labels
         self.steps = steps
         self.batch_size = batch_size
         self.inversion_success = inversion_success
 
     def __repr__(self) -> str:
-        return f"ModelDetection(fail_ratios={self.fail_ratios}, pass_score={self.pass_score}, steps={self.steps})"
+        return f"ModelDetection(max_false_positive_rate={self.max_false_positive_rate}, steps={self.steps})"
 
     def run(self, evidence: Evidence) -> Finding:
         """Invert, compare, replay."""
-        assert evidence.samples is not None
-        labels = self._labels(evidence)
+        from .trigger_inversion import Replay
+        from .trigger_search import Search, labels_to_search, search
+
+        assert evidence.samples is not None and evidence.classifier is not None
+        labels, named = labels_to_search(
+            evidence, suspects=self.suspects, controls=self.controls, max_all_labels=self.max_all_labels
+        )
         if not labels:
             message = (
                 f"Exposure named no suspect label, and {evidence.samples.num_classes} classes are too many to "
                 f"search all of them (max_all_labels is {self.max_all_labels})."
             )
             return Finding(check=self.id, outcome=Outcome.INCONCLUSIVE, message=message)
-        witnesses: list[tuple[float, Witness]] = []
-        for family in FAMILY_NAMES:
-            triggers = self._invert(evidence, labels, family)
-            found = self._compare(evidence, triggers)
-            if found and NEAR[0] <= max(map(self._score, found)) < NEAR[1]:
-                more = self._more_labels(evidence, labels)
-                found = self._compare(evidence, triggers + self._invert(evidence, more, family))
-            witnesses += found
-            if any(self._score(pair) >= NEAR[1] and self._is_witness(pair) for pair in found):
+        how = Search(self.steps, self.batch_size, self.inversion_success)
+        replay = Replay(evidence.classifier, evidence.samples.held_out)
+        suspicions: list[Suspicion] = []
+        for family in FAMILIES_IN_ORDER:
+            compared, away = search(evidence, labels, named, family, how, replay)
+            suspicions += [self._weigh(one) for one in compared]
+            if away is not None:
+                suspicions.append(self._weigh(away))
+            if any(self._fails(one, CLEAR) for one in suspicions):
                 break  # the answer is clear
-        if not witnesses:
+        if not suspicions:
             message = (
                 "Trigger inversion reached too few labels to compare their sizes: the model gives it no usable "
                 "gradient, or `steps` is too low."
             )
             return Finding(check=self.id, outcome=Outcome.INCONCLUSIVE, message=message)
-        return self._judge(evidence, witnesses)
+        return self._judge(evidence, suspicions, replay)
 
-    def _labels(self, evidence: Evidence) -> list[int]:
-        """Suspects first, then controls; all labels where exposure names none and there are few enough.
+    def _weigh(self, compared: Compared) -> Suspicion:
+        family = compared.witness.family
+        if compared.away:
+            rate = outward_false_positive_rate(family, compared.ratio)
+        else:
+            rate = false_positive_rate(family, compared.lead, compared.lead_of_two, named=compared.named)
+        return Suspicion(compared, rate, compared.witness.attack_success_rate >= self.min_attack_success)
 
-        Without BatchNorm the collapse is fast and often onto a wrong label (measured: docs/results.md), so that
-        suspects alone would miss.
-        """
-        assert evidence.samples is not None and evidence.classifier is not None
-        count = evidence.samples.num_classes
-        runs = converged(evidence.exposures)
-        if not (runs and evidence.classifier.has_batch_norm):
-            return list(range(count)) if count <= self.max_all_labels else []
-        ranked = collapse(runs).ranked
-        suspects = ranked[: self.suspects]
-        others = ranked[self.suspects :]
-        return suspects + random.Random(evidence.seed).sample(others, min(self.controls, len(others)))
+    def _fails(self, one: Suspicion, share: float = 1.0) -> bool:
+        return one.replayed and one.rate <= share * self.max_false_positive_rate
 
-    def _more_labels(self, evidence: Evidence, searched: Sequence[int]) -> list[int]:
+    def _judge(self, evidence: Evidence, suspicions: list[Suspicion], replay: Replay) -> Finding:
+        from .recovered import keep_trigger
+
         assert evidence.samples is not None
-        others = [label for label in range(evidence.samples.num_classes) if label not in searched]
-        return random.Random(evidence.seed + 1).sample(others, min(self.more_controls, len(others)))
-
-    def _invert(self, evidence: Evidence, labels: Sequence[int], family: str) -> list[Trigger]:
-        from .trigger_inversion import invert
-
-        assert evidence.samples is not None and evidence.classifier is not None
-        triggers: list[Trigger] = []
-        for label in labels:
-            evidence.progress(f"invert {family} triggers", len(triggers), len(labels))
-            triggers.append(
-                invert(
-                    evidence.classifier,
-                    evidence.samples.exposure,
-                    label,
-                    family=family,
-                    steps=self.steps,
-                    batch_size=self.batch_size,
-                    success=self.inversion_success,
-                    seed=evidence.seed,
-                )
-            )
-        evidence.progress(f"invert {family} triggers", len(labels), len(labels))
-        return triggers
-
-    def _compare(self, evidence: Evidence, triggers: list[Trigger]) -> list[tuple[float, Witness]]:
-        """(median size of the other labels / size, witness) of each label that inversion reached, in one family."""
-        from .trigger_inversion import replay
-
-        assert evidence.samples is not None and evidence.classifier is not None
-        compared = []
-        for trigger in triggers:
-            if not trigger.found:
-                continue
-            # A label that was not reached counts with the size at which the search gave up: it is no smaller.
-            others = {other.label: other.size for other in triggers if other is not trigger}
-            if not others:
-                continue
-            ratio = statistics.median(others.values()) / max(trigger.size, 1e-9)
-            success, count = replay(evidence.classifier, trigger, evidence.samples.held_out)
-            witness = Witness(
-                family=trigger.family,
-                label=trigger.label,
-                size=trigger.size,
-                control_sizes=others,
-                attack_success_rate=success,
-                samples=count,
-            )
-            compared.append((ratio, witness))
-        return compared
-
-    def _score(self, pair: tuple[float, Witness]) -> float:
-        ratio, witness = pair
-        return ratio / self.fail_ratios[witness.family]
-
-    def _is_witness(self, pair: tuple[float, Witness]) -> bool:
-        return pair[1].attack_success_rate >= self.min_attack_success
-
-    def _judge(self, evidence: Evidence, witnesses: list[tuple[float, Witness]]) -> Finding:
-        assert evidence.samples is not None
-        usable = [pair for pair in witnesses if self._is_witness(pair)]
-        anomalous = sorted({pair[1].label for pair in usable if self._score(pair) >= 1})
-        ratio, witness = max(usable if anomalous else witnesses, key=self._score)
-        score = self._score((ratio, witness))
         names = evidence.samples.class_names
-        evidence_text = _describe(ratio, witness, names)
-        if anomalous:
-            outcome, message = Outcome.FAILED, f"Backdoor: {evidence_text}"
-            if len(anomalous) > 1:
-                message += " Suspicious labels: " + ", ".join(repr(names[label]) for label in anomalous) + "."
-        elif score >= self.pass_score:
+        failing = sorted((one for one in suspicions if self._fails(one)), key=lambda one: one.rate)
+        # A trigger that does not hold on held-out samples is no witness, but may be half of one.
+        unsure = [one for one in suspicions if one.replayed or one.rate <= self.max_false_positive_rate]
+        first = failing[0] if failing else min(unsure or suspicions, key=lambda one: one.rate)
+        rate = first.rate if first in unsure else 1.0
+        text = _describe(first, names)
+        shown = True
+        if failing:
+            outcome = Outcome.FAILED
+            message = f"Backdoor: {text}{_others(failing, names)}{_outward(failing, names, replay)}"
+        elif unsure and rate <= self.max_false_positive_rate + self.max_inconclusive_rate:
             outcome = Outcome.INCONCLUSIVE
             message = (
-                f"Not clearly a backdoor, but more than between ordinary labels: {evidence_text} "
+                f"Not clearly a backdoor, but more than between ordinary labels: {text} "
                 "Give more clean samples, or compare other seeds."
             )
         else:
-            outcome, message = Outcome.PASSED, f"No label has an unusually small trigger: {evidence_text}"
+            outcome, message, shown = Outcome.PASSED, f"No label has an unusually small trigger: {text}", False
+        label = first.label if shown else None
+        if shown:
+            for one in _best_of_each_label(failing or [first]):
+                keep_trigger(evidence, one.compared, replay)
         return Finding(
             check=self.id,
             outcome=outcome,
             message=message,
-            score=score,
-            threshold=1.0,
-            label=witness.label if outcome is not Outcome.PASSED else None,
-            label_name=names[witness.label] if outcome is not Outcome.PASSED else None,
-            witness=witness,
-            metrics={
-                "labels_compared": len({w.label for _, w in witnesses}),
-                **{f"ratio_{w.family}_{w.label}": round(r, 4) for r, w in witnesses},
-            },
+            score=max(0.0, -math.log10(max(rate, 1e-12))),
+            threshold=-math.log10(self.max_false_positive_rate),
+            label=label,
+            label_name=names[label] if label is not None else None,
+            witness=first.compared.witness if first.label is not None else None,
+            metrics=_metrics(suspicions, failing, rate),
         )
 
 
-def _describe(ratio: float, witness: Witness, names: Sequence[str]) -> str:
-    unit = "pixels" if witness.family == "patch" else "L2"
-    others = statistics.median(witness.control_sizes.values())
+@dataclass(frozen=True)
+class Suspicion:
+    """A trigger, how often a clean model shows so small a one, and whether it worked on held-out samples."""
+
+    compared: Compared
+    rate: float
+    replayed: bool
+
+    @property
+    def label(self) -> int | None:
+        """The label it leads to; None where it only leads away from the true ones."""
+        return None if self.compared.away else self.compared.trigger.label
+
+
+def _best_of_each_label(suspicions: Sequence[Suspicion]) -> list[Suspicion]:
+    best: dict[int | None, Suspicion] = {}
+    for one in sorted(suspicions, key=lambda one: one.rate):
+        best.setdefault(one.label, one)
+    return list(best.values())
+
+
+def _metrics(suspicions: list[Suspicion], failing: list[Suspicion], rate: float) -> dict[str, float | int | str]:
+    labels = sorted({one.label for one in failing if one.label is not None})
+    ratios: dict[str, float | int | str] = {}
+    for one in suspicions:
+        name = "away" if one.label is None else str(one.label)
+        ratios[f"lead_{one.compared.witness.family}_{name}"] = round(one.compared.lead, 4)
+    return {
+        "false_positive_rate": rate,
+        "labels_compared": len({one.label for one in suspicions if one.label is not None}),
+        "suspect_labels": " ".join(map(str, labels)),
+        **ratios,
+    }
+
+
+def _others(failing: list[Suspicion], names: Sequence[str]) -> str:
+    """What else was found, in words."""
+    labels = sorted({one.label for one in failing if one.label is not None})
+    text = ""
+    if len(labels) > 1:
+        text += " Suspicious labels: " + ", ".join(repr(names[label]) for label in labels) + "."
+    return text
+
+
+def _outward(failing: list[Suspicion], names: Sequence[str], replay: Replay) -> str:
+    """Where a trigger sends each class that leads all of them away from their own labels."""
+    from .trigger_search import class_map
+
+    outward = [one for one in failing if one.label is None]
+    if not outward:
+        return ""
+    goes, united = class_map(outward[0].compared.trigger, replay, len(names))
+    targets = {to for to in goes if to is not None}
+    if united < UNITED or 2 * len(targets) < len(names):
+        return " A small trigger leads samples of every class away from their own label."
+    pairs = [f"{names[label]!r} to {names[to]!r}" for label, to in enumerate(goes) if to is not None]
+    shown = ", ".join(pairs[:10]) + (", ..." if len(pairs) > 10 else "")
+    return f" It is all-to-all: it sends {shown}."
+
+
+def _describe(one: Suspicion, names: Sequence[str]) -> str:
+    witness = one.compared.witness
+    others = witness.control_sizes.values()
+    if one.label is None:
+        lead, effect = "away from the true label", f"sends {witness.attack_success_rate:.0%} to another label"
+    else:
+        lead, effect = f"toward {names[one.label]!r}", f"sends {witness.attack_success_rate:.0%} to that label"
     return (
-        f"the smallest {witness.family} trigger toward {names[witness.label]!r} ({witness.size:.2f} {unit}) is "
-        f"{ratio:.1f} times smaller than the median of {len(witness.control_sizes)} other labels ({others:.2f}); "
-        f"replayed on {witness.samples} held-out samples it sends {witness.attack_success_rate:.0%} to that label."
+        f"the most unusual trigger, a {witness.family} {lead} ({witness.size:.2f} {unit(witness.family)}; the "
+        f"{len(others)} other labels need {min(others):.2f} or more, {statistics.median(others):.2f} in the median), "
+        f"is as far ahead as in {_percent(one.rate)} of clean models; replayed on {witness.samples} held-out samples "
+        f"it {effect}."
     )
+
+
+def _percent(rate: float) -> str:
+    return "under 0.1 %" if rate < 0.001 else f"{100 * rate:.1f} %"

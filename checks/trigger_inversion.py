@@ -1,96 +1,140 @@
-"""Searches the smallest trigger that sends samples to one label.
+"""Searches the smallest trigger of a family that sends samples to a label, for several labels in one batch.
 
-Patch triggers as in Neural Cleanse (Wang et al. 2019, sec. IV-B): a mask and a pattern, the L1 size of the mask
-under a weight that follows the attack's success. Blended triggers likewise, as one perturbation of the whole
-input under its L2 norm (a universal adversarial perturbation).
+The weight of the size follows the attack's success as in Neural Cleanse (Wang et al. 2019, sec. IV-B); the kinds of
+trigger are in trigger_families.py.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..evidence.classifier import Classifier
 from ..evidence.samples import SamplePart
+from .trigger_families import FAMILIES, Family
+
+AWAY = -1  # the "label" of a search that only leads away from the true one, wherever to (all-to-all backdoors)
 
 
 @dataclass(frozen=True)
 class Trigger:
     """A recovered trigger.
 
-    `apply(pixels)`, with pixels [N, channels, H, W] in 0..1, gives triggered ones. `size` is L1 of the mask in
-    pixels (patch) or L2 of the perturbation in units of 0..1 (blend). `success` is the share of the samples
-    searched on that went to the label; `found` whether it ever reached what was asked.
+    `apply(pixels)`, with pixels [N, channels, H, W] in 0..1, gives triggered ones. `size` is in the family's unit.
+    `success` is the share of the samples searched on that went to the label; `found` whether it ever reached what
+    was asked. `parts` holds the family's tensors (mask, pattern, flow ...) to show.
     """
 
     family: str
-    label: int
+    label: int  # or AWAY
     size: float
     success: float
     found: bool
     apply: Callable[[Tensor], Tensor]
+    parts: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Family(Protocol):
-    """A parametrised kind of trigger."""
+class _Best:
+    """The smallest successful trigger of each row so far, or the most successful one where none was enough."""
 
-    parameters: list[Tensor]
+    def __init__(self, trigger: Family, rows: int) -> None:
+        self.size = torch.full((rows,), math.inf)
+        self.success = torch.zeros(rows)
+        self.found = torch.zeros(rows, dtype=torch.bool)
+        self.parameters = [parameter.detach().clone() for parameter in trigger.parameters]
 
-    def apply(self, pixels: Tensor) -> Tensor: ...
-
-    def size(self) -> Tensor: ...
-
-
-class Patch:
-    """`(1 - mask) * pixels + mask * pattern`; mask [H, W] and pattern [channels, H, W] in 0..1 through a sigmoid."""
-
-    def __init__(self, shape: tuple[int, ...], device: str, generator: torch.Generator) -> None:
-        channels, height, width = shape
-        mask = torch.randn(height, width, generator=generator) * 0.1 - 1.0
-        pattern = torch.randn(channels, height, width, generator=generator) * 0.1
-        self.parameters = [mask.to(device).requires_grad_(), pattern.to(device).requires_grad_()]
-
-    def apply(self, pixels: Tensor) -> Tensor:
-        mask, pattern = (parameter.sigmoid() for parameter in self.parameters)
-        return pixels + mask * (pattern - pixels)
-
-    def size(self) -> Tensor:
-        return self.parameters[0].sigmoid().sum()
+    def update(self, trigger: Family, size: Tensor, success: Tensor, wanted: float) -> None:
+        enough = (success >= wanted) & (~self.found | (size < self.size))
+        take = enough | (~self.found & ~enough & (success >= self.success))
+        self.found |= enough
+        self.size = torch.where(take, size, self.size)
+        self.success = torch.where(take, success, self.success)
+        rows = take.to(self.parameters[0].device)
+        for kept, parameter in zip(self.parameters, trigger.parameters, strict=True):
+            kept[rows] = parameter.detach()[rows]
 
 
-class Blended:
-    """`clip(pixels + perturbation)`; perturbation [channels, H, W] in units of 0..1."""
-
-    def __init__(self, shape: tuple[int, ...], device: str, generator: torch.Generator) -> None:
-        start = torch.randn(*shape, generator=generator) * 0.01
-        self.parameters = [start.to(device).requires_grad_()]
-
-    def apply(self, pixels: Tensor) -> Tensor:
-        return (pixels + self.parameters[0]).clamp(0, 1)
-
-    def size(self) -> Tensor:
-        return self.parameters[0].square().sum().add(1e-12).sqrt()
+WINDOW = 4  # batches whose success counts together: one lucky batch is no success
 
 
-def _frozen(trigger: Family) -> Callable[[Tensor], Tensor]:
-    """`apply` with today's parameters, for good."""
+def invert_labels(
+    classifier: Classifier,
+    part: SamplePart,
+    labels: Sequence[int],
+    *,
+    family: str,
+    steps: int,
+    batch_size: int,
+    success: float,
+    seed: int,
+    on_step: Callable[[int], None] | None = None,
+) -> list[Trigger]:
+    """For each label, find the smallest trigger that sends at least `success` of other classes' samples to it.
+
+    All labels are searched at once, `batch_size` samples a label and step. The weight of a size rises while the
+    success holds and falls while it does not, so that the search oscillates around the smallest size that works.
+    The same seed draws the same start and, of their pools, the same places, so that sizes can be compared.
+    With `AWAY` for a label, success is any prediction other than the true label.
+    """
+    rows = len(labels)
+    generator = torch.Generator().manual_seed(seed)
+    kind = FAMILIES[family]
+    trigger: Family = kind(rows, tuple(part.pixels.shape[1:]), classifier.device, generator)
+    optimizer = torch.optim.Adam(trigger.parameters, lr=kind.rate, betas=(0.5, 0.9))
+    pools = [torch.nonzero(part.labels != label).flatten() for label in labels]
+    wanted = torch.tensor(labels)
+    weight = torch.full((rows,), float(kind.weight))
+    best, recent = _Best(trigger, rows), list[Tensor]()
+    with _frozen_parameters(classifier):
+        for step in range(steps):
+            draw = torch.rand(batch_size, generator=generator)  # shared: labels see the same samples where they can
+            index = torch.stack([pool[(draw * len(pool)).long()] for pool in pools])
+            pixels = part.pixels[index].to(classifier.device)
+            triggered = trigger.apply(pixels)
+            size = trigger.size(pixels, triggered)
+            logits = classifier.logits(triggered.flatten(0, 1)).unflatten(0, (rows, batch_size))
+            misses, hits = _loss(logits, wanted, part.labels[index])
+            recent = [*recent[1 - WINDOW :], hits]
+            if len(recent) == WINDOW:
+                best.update(trigger, size.detach().cpu(), torch.stack(recent).mean(dim=0), success)
+            loss = (misses + weight.to(size.device) * size).sum()
+            weight = torch.where(torch.stack(recent).mean(dim=0) >= success, weight * 1.15, weight / 1.15)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            if on_step:
+                on_step(step + 1)
+    return [_trigger(trigger, best, row, label, family) for row, label in enumerate(labels)]
+
+
+def _loss(logits: Tensor, wanted: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean loss [rows], on the device, and share of hits [rows], on the CPU, of logits [rows, N, classes]."""
+    wanted, truth = wanted[:, None].to(logits.device), truth.to(logits.device)
+    away = wanted == AWAY
+    label = torch.where(away, truth, wanted)
+    chosen = logits.log_softmax(dim=-1).gather(2, label[..., None])[..., 0]
+    misses = torch.where(away, -torch.log((1 - chosen.exp()).clamp_min(1e-6)), -chosen)
+    hits = (logits.argmax(dim=-1) == label) != away
+    return misses.mean(dim=1), hits.float().mean(dim=1).detach().cpu()
+
+
+def _trigger(trigger: Family, best: _Best, row: int, label: int, family: str) -> Trigger:
     kept = copy.copy(trigger)
-    kept.parameters = [parameter.detach().clone() for parameter in trigger.parameters]
-    return kept.apply
-
-
-# Adam's step and the first weight of the size in the loss: a family's sizes differ by an order of magnitude.
-FAMILIES: dict[str, tuple[type[Patch] | type[Blended], float, float]] = {
-    "patch": (Patch, 0.1, 1e-3),
-    "blend": (Blended, 0.01, 1e-2),
-}
+    kept.parameters = [parameter[row : row + 1] for parameter in best.parameters]
+    return Trigger(
+        family=family,
+        label=label,
+        size=float(best.size[row]),
+        success=float(best.success[row]),
+        found=bool(best.found[row]),
+        apply=lambda pixels: kept.apply(pixels[None])[0],
+        parts={name: part[0].cpu() for name, part in kept.parts().items()},
+    )
 
 
 def invert(
@@ -104,50 +148,50 @@ def invert(
     success: float,
     seed: int,
 ) -> Trigger:
-    """Find the smallest trigger of a family that sends at least `success` of other classes' samples to `label`.
-
-    The weight of the size rises by half while the success holds and falls while it does not, so that the search
-    oscillates around the smallest size that works. A batch counts together with the two before it: one lucky
-    batch is no success. The same seed draws the same samples for every label, so that sizes can be compared.
-    """
-    kind, rate, weight = FAMILIES[family]
-    pool = part.pixels[part.labels != label]
-    generator = torch.Generator().manual_seed(seed)
-    trigger: Family = kind(tuple(part.pixels.shape[1:]), classifier.device, generator)
-    optimizer = torch.optim.Adam(trigger.parameters, lr=rate, betas=(0.5, 0.9))
-    best_size, best_apply, best_success, found = math.inf, _frozen(trigger), 0.0, False
-    recent: list[float] = []
-    with _frozen_parameters(classifier):
-        for _ in range(steps):
-            index = torch.randint(len(pool), (batch_size,), generator=generator)
-            logits = classifier.logits(trigger.apply(pool[index].to(classifier.device)))
-            size = trigger.size()
-            loss = F.cross_entropy(logits, torch.full((batch_size,), label, device=logits.device)) + weight * size
-            recent = [*recent[-2:], float((logits.argmax(1) == label).float().mean())]
-            reached, now = sum(recent) / len(recent), size.item()
-            if len(recent) == 3 and reached >= success and (not found or now < best_size):
-                best_size, best_apply, best_success, found = now, _frozen(trigger), reached, True
-            elif not found and reached >= best_success:
-                best_size, best_apply, best_success = now, _frozen(trigger), reached
-            weight = weight * 1.15 if reached >= success else weight / 1.15
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-    return Trigger(family, label, best_size, best_success, found, best_apply)
+    """`invert_labels` for one label."""
+    return invert_labels(
+        classifier,
+        part,
+        [label],
+        family=family,
+        steps=steps,
+        batch_size=batch_size,
+        success=success,
+        seed=seed,
+    )[0]
 
 
-@torch.no_grad()
-def replay(classifier: Classifier, trigger: Trigger, part: SamplePart) -> tuple[float, int]:
-    """Attack success rate on samples of the other classes that the model gets right, and how many these are."""
-    hits = count = 0
-    for start in range(0, len(part), 256):
-        pixels = part.pixels[start : start + 256].to(classifier.device)
-        labels = part.labels[start : start + 256].to(classifier.device)
-        usable = (classifier.logits(pixels).argmax(1) == labels) & (labels != trigger.label)
-        if usable.any():
-            hits += int((classifier.logits(trigger.apply(pixels[usable])).argmax(1) == trigger.label).sum())
-            count += int(usable.sum())
-    return (hits / count if count else 0.0), count
+class Replay:
+    """Held-out samples that the model gets right, predicted once and triggered as often as needed."""
+
+    def __init__(self, classifier: Classifier, part: SamplePart) -> None:
+        self.classifier = classifier
+        right = [labels == self._predict(pixels) for pixels, labels in _chunks(part.pixels, part.labels)]
+        usable = torch.cat(right)
+        self.pixels, self.labels = part.pixels[usable], part.labels[usable]
+
+    @torch.no_grad()
+    def _predict(self, pixels: Tensor) -> Tensor:
+        return self.classifier.logits(pixels.to(self.classifier.device)).argmax(dim=1).cpu()
+
+    @torch.no_grad()
+    def predictions(self, trigger: Trigger, pixels: Tensor) -> Tensor:
+        """Predicted classes [N] of triggered `pixels` [N, channels, H, W]."""
+        device = self.classifier.device
+        parts = [self._predict(trigger.apply(chunk.to(device))) for (chunk,) in _chunks(pixels)]
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long)
+
+    def success(self, trigger: Trigger) -> tuple[float, int]:
+        """Attack success rate on samples of the other classes, and how many these are."""
+        others = self.labels != trigger.label
+        count = int(others.sum())
+        predicted = self.predictions(trigger, self.pixels[others])
+        hits = predicted != self.labels[others] if trigger.label == AWAY else predicted == trigger.label
+        return (float(hits.float().mean()) if count else 0.0), count
+
+
+def _chunks(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
+    return list(zip(*(tensor.split(256) for tensor in tensors), strict=True)) if len(tensors[0]) else []
 
 
 class _frozen_parameters:

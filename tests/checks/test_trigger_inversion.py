@@ -10,7 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
-from ebyd_scan.checks.trigger_inversion import Trigger, invert, replay  # noqa: E402
+from ebyd_scan.checks.trigger_families import FAMILIES  # noqa: E402
+from ebyd_scan.checks.trigger_inversion import AWAY, Replay, Trigger, invert, invert_labels  # noqa: E402
 from ebyd_scan.evidence.samples import SamplePart  # noqa: E402
 
 TARGET, OTHER = 2, 4
@@ -37,7 +38,7 @@ def test_the_target_needs_a_much_smaller_patch(planted: Trigger, backdoored_digi
 def test_the_patch_works_on_samples_it_has_not_seen(
     planted: Trigger, backdoored_digits: Any, digit_samples: Any
 ) -> None:
-    success, count = replay(backdoored_digits, planted, digit_samples.held_out)
+    success, count = Replay(backdoored_digits, digit_samples.held_out).success(planted)
     assert success > 0.7
     others = int((digit_samples.held_out.labels != TARGET).sum())
     assert 0.95 * others <= count <= others
@@ -97,7 +98,7 @@ def test_replay_without_usable_samples(planted: Trigger, backdoored_digits: Any,
     held_out = digit_samples.held_out
     own = held_out.labels == TARGET
     only = SamplePart(held_out.pixels[own], held_out.labels[own])
-    assert replay(backdoored_digits, planted, only) == (0.0, 0)
+    assert Replay(backdoored_digits, only).success(planted) == (0.0, 0)
 
 
 def test_blend_triggers_stay_in_range(backdoored_digits: Any, digit_samples: Any) -> None:
@@ -105,3 +106,31 @@ def test_blend_triggers_stay_in_range(backdoored_digits: Any, digit_samples: Any
     triggered = trigger.apply(digit_samples.held_out.pixels)
     assert 0 <= float(triggered.min()) <= float(triggered.max()) <= 1
     assert trigger.size > 0
+
+
+def test_labels_searched_together_come_out_as_alone(backdoored_digits: Any, digit_samples: Any) -> None:
+    options: dict[str, Any] = {"steps": 30, "batch_size": 16, "success": 0.9, "seed": 0}
+    for family in FAMILIES:
+        both = invert_labels(backdoored_digits, digit_samples.exposure, [1, 4], family=family, **options)
+        alone = _invert(backdoored_digits, digit_samples, 4, family, **options)
+        assert both[1].label == 4
+        assert both[1].size == pytest.approx(alone.size, rel=0.05)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_makes_pictures_and_shows_its_parts(family: str, backdoored_digits: Any, digit_samples: Any) -> None:
+    trigger = _invert(backdoored_digits, digit_samples, 1, family, steps=10)
+    triggered = trigger.apply(digit_samples.held_out.pixels)
+    assert triggered.shape == digit_samples.held_out.pixels.shape
+    assert 0 <= float(triggered.min()) <= float(triggered.max()) <= 1
+    assert trigger.size > 0
+    assert trigger.parts
+    assert all(bool(part.isfinite().all()) for part in trigger.parts.values())
+
+
+def test_leading_away_from_the_true_label(backdoored_digits: Any, digit_samples: Any) -> None:
+    trigger = _invert(backdoored_digits, digit_samples, AWAY, "patch", steps=120)
+    replay = Replay(backdoored_digits, digit_samples.held_out)
+    success, count = replay.success(trigger)
+    assert count == len(replay.labels)
+    assert success > 0.6
