@@ -182,17 +182,20 @@ def _best_of_each_label(suspicions: Sequence[Suspicion]) -> list[Suspicion]:
 
 
 def _metrics(suspicions: list[Suspicion], failing: list[Suspicion], rate: float) -> dict[str, float | int | str]:
-    labels = sorted({one.label for one in failing if one.label is not None})
-    ratios: dict[str, float | int | str] = {}
-    for one in suspicions:
-        name = "away" if one.label is None else str(one.label)
-        ratios[f"lead_{one.compared.witness.family}_{name}"] = round(one.compared.lead, 4)
-    return {
-        "false_positive_rate": rate,
+    """What the finding rests on: the label that leads in each family, and how far."""
+    metrics: dict[str, float | int | str] = {
+        "false_positive_rate": round(rate, 6),
         "labels_compared": len({one.label for one in suspicions if one.label is not None}),
-        "suspect_labels": " ".join(map(str, labels)),
-        **ratios,
     }
+    if labels := sorted({one.label for one in failing if one.label is not None}):
+        metrics["suspect_labels"] = " ".join(map(str, labels))
+    for one in sorted(suspicions, key=lambda one: -one.compared.lead):
+        family = one.compared.witness.family
+        if one.label is None:
+            metrics[f"away_{family}"] = round(one.compared.ratio, 3)
+        elif f"lead_{family}" not in metrics:
+            metrics[f"label_{family}"], metrics[f"lead_{family}"] = one.label, round(one.compared.lead, 3)
+    return metrics
 
 
 def _others(failing: list[Suspicion], names: Sequence[str]) -> str:

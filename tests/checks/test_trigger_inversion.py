@@ -118,7 +118,9 @@ def test_labels_searched_together_come_out_as_alone(backdoored_digits: Any, digi
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_makes_pictures_and_shows_its_parts(family: str, backdoored_digits: Any, digit_samples: Any) -> None:
+def test_every_family_makes_pictures_and_shows_its_parts(
+    family: str, backdoored_digits: Any, digit_samples: Any
+) -> None:
     trigger = _invert(backdoored_digits, digit_samples, 1, family, steps=10)
     triggered = trigger.apply(digit_samples.held_out.pixels)
     assert triggered.shape == digit_samples.held_out.pixels.shape
