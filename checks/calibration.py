@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 _UNITS = {"patch": "pixels", "blend": "L2", "filter": "RMS", "warp": "pixels"}
 
@@ -47,7 +48,7 @@ AWAY: dict[str, CleanRatios] = {
     "patch": CleanRatios(-0.774, 0.395, 28),
     "blend": CleanRatios(0.001, 0.272, 24),
 }
-FAMILIES_IN_ORDER = tuple(LEAD)
+FAMILIES_IN_ORDER: tuple[Literal["patch", "blend", "filter", "warp"], ...] = ("patch", "blend", "filter", "warp")
 TESTS = len(LEAD) + len(LEAD_OF_TWO) + len(AWAY)
 
 # Weights of labels in the search for the smallest trigger (Genovese, Roeder & Wasserman 2006): a label that exposure

@@ -57,6 +57,10 @@ class ModelDetection:
         max_all_labels: Annotated[
             int, Field(ge=2, description="all labels are searched, in one batch, up to so many classes")
         ] = 20,
+        families: Annotated[
+            tuple[Literal["patch", "blend", "filter", "warp"], ...],
+            Field(min_length=1, description="kinds of trigger to search, in this order"),
+        ] = FAMILIES_IN_ORDER,
         steps: Annotated[int, Field(ge=60, le=10_000, description="Adam steps of an inversion")] = 100,
         batch_size: Annotated[int, Field(ge=1, le=4096, description="samples a label and step")] = 16,
         inversion_success: Annotated[
@@ -69,6 +73,7 @@ class ModelDetection:
         self.suspects = suspects
         self.controls = controls
         self.max_all_labels = max_all_labels
+        self.families = families
         self.steps = steps
         self.batch_size = batch_size
         self.inversion_success = inversion_success
@@ -94,7 +99,7 @@ class ModelDetection:
         how = Search(self.steps, self.batch_size, self.inversion_success)
         replay = Replay(evidence.classifier, evidence.samples.held_out)
         suspicions: list[Suspicion] = []
-        for family in FAMILIES_IN_ORDER:
+        for family in self.families:
             compared, away = search(evidence, labels, named, family, how, replay)
             suspicions += [self._weigh(one) for one in compared]
             if away is not None:

@@ -22,7 +22,7 @@ class Witness(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: str  # "patch" (mask and pattern) or "blend" (additive over the whole input)
+    family: str  # "patch", "blend" (a smooth pattern added), "filter" (colours changed) or "warp"
     label: int
     size: FiniteFloat  # L1 of the mask in pixels (patch), L2 of the perturbation in 0..1 pixel units (blend)
     control_sizes: dict[int, FiniteFloat]  # the same for control labels of the same model

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...evidence.exposure import ExposureRun
 from ...evidence.finding import Finding, Witness
 
-_UNITS = {"patch": " pixels", "blend": ""}
+_UNITS = {"patch": " pixels", "warp": " pixels"}
 
 
 def number(value: float | int | str) -> str:

@@ -138,3 +138,17 @@ def test_progress_is_told(on_backdoored: Evidence) -> None:
 
 def test_repr_names_the_configuration() -> None:
     assert "steps=77" in repr(ModelDetection(steps=77))
+
+
+@pytest.mark.slow
+def test_all_to_all_is_reported_as_such(digit_samples: Any, backdoored_digits: Any) -> None:
+    from ebyd_scan.fixtures.attacks.all_to_all import AllToAll
+    from ebyd_scan.fixtures.attacks.badnets import BadNets
+    from ebyd_scan.fixtures.digits import load_digits, plant
+
+    module = plant(load_digits(), AllToAll(trigger=BadNets(target=0)), seed=13, rate=0.3)
+    found = ModelDetection().run(_evidence(backdoored_digits.with_module(module.eval()), digit_samples))
+    assert found.outcome is Outcome.FAILED, found.message
+    assert found.label is None
+    assert "all-to-all" in found.message
+    assert "'digit 3' to 'digit 4'" in found.message

@@ -118,7 +118,7 @@ def test_the_same_seed_gives_the_same_findings(
     # Few steps: what comes out does not matter, that it comes out twice does.
     policy = "version: 1\nname: short\nexposure: {seeds: 2}\nsamples: {max_count: 150}\n"
     policy += "checks:\n  backdoor-label: {min_runs: 2}\n"
-    policy += "  model-detection: {steps: 100, suspects: 1, controls: 2, more_controls: 0, batch_size: 16}\n"
+    policy += "  model-detection: {steps: 100, batch_size: 16}\n"
     (tmp_path / "short.yaml").write_text(policy)
     seen = []
     for name in ("one.json", "two.json"):
