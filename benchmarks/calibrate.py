@@ -13,7 +13,7 @@ import math
 import multiprocessing
 import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import click
 from ..checks.calibration import FAMILIES_IN_ORDER, false_positive_rate, outward_false_positive_rate
 from ..checks.model_detection import ModelDetection
 from ..checks.trigger_inversion import Replay
-from ..checks.trigger_search import Search, labels_to_search, search
+from ..checks.trigger_search import Compared, Search, labels_to_search, search
 from ..evidence.artifact import Artifact
 from ..evidence.classifier import Classifier
 from ..evidence.context import Evidence
@@ -32,7 +32,7 @@ from ..fixtures.digits import RECIPE, load_digits, plant
 from ..policies.load import load_policy
 from ..policies.plugins import build_exposer
 from .exposure_settings import digit_samples
-from .zoo.cards import CHOOSING
+from .zoo.cards import CHOOSING, REPORTING
 from .zoo.data import DATA_SETS
 from .zoo.read import MODELS, ZooModel, clean_samples, models
 
@@ -58,9 +58,18 @@ def measure(card: dict[str, Any], classifier: Classifier, samples: CleanSamples,
             "labels": {
                 one.trigger.label: [one.lead, one.lead_of_two, one.witness.attack_success_rate] for one in compared
             },
+            "sizes": _sizes(compared),
             "away": [away.ratio, away.witness.attack_success_rate] if away else None,
         }
     return record
+
+
+def _sizes(compared: Sequence[Compared]) -> dict[int, float]:
+    """Of every label's trigger; of one that was not reached no less than the largest of those that were."""
+    if not compared:
+        return {}
+    first = compared[0].witness
+    return {first.label: first.size, **first.control_sizes}
 
 
 def _zoo(model: ZooModel, data: Path, per_class: int, seed: int) -> Record:
@@ -127,14 +136,27 @@ def decided(record: Record, min_success: float) -> tuple[float, str]:
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 @click.option("--models", "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), default=MODELS)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("work/calibration"))
+@click.option("--group", multiple=True, default=(CHOOSING, REPORTING), show_default=True, help="Halves to take.")
+@click.option("--planted/--no-planted", default=True, help="Whether to show backdoored models too.")
 @click.option("--per-class", default=50, show_default=True)
 @click.option("--seeds", default=1, show_default=True, help="Draws of samples and search seeds a model.")
 @click.option("--digits", default=10, show_default=True, help="Clean digit models to train and add.")
 @click.option("--workers", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="cores")
-def main(data: Path, folder: Path, out: Path, per_class: int, seeds: int, digits: int, workers: int) -> None:
-    """Measure the choosing half, print the fit and what it decides there."""
+def main(
+    data: Path,
+    folder: Path,
+    out: Path,
+    group: tuple[str, ...],
+    planted: bool,
+    per_class: int,
+    seeds: int,
+    digits: int,
+    workers: int,
+) -> None:
+    """Measure the models, print the fit and what it decides there."""
     out.mkdir(parents=True, exist_ok=True)
-    found = sorted(models(folder, CHOOSING), key=lambda model: not model.clean)  # what is fitted to comes first
+    known = [model for name in group for model in models(folder, name) if model.clean or planted]
+    found = sorted(known, key=lambda model: not model.clean)  # what is fitted to comes first
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         jobs = [pool.submit(_work, out / f"digits-{n}.json", _digits, n) for n in range(digits)]
         jobs += [

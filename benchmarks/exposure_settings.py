@@ -46,7 +46,8 @@ def digit_samples(digits: Digits) -> CleanSamples:
     return CleanSamples(Path("digits"), "", 10, tuple(str(label) for label in range(10)), exposure, held_out)
 
 
-def _rank(histogram: list[int], target: int) -> int:
+def _rank(histogram: list[int], target: int | None) -> int:
+    assert target is not None  # every attack here has one
     return sum(count >= histogram[target] for count in histogram) - 1  # ties count against the target
 
 

@@ -9,6 +9,7 @@ a scan which finds a trigger ends earlier than these do. Neural Cleanse is timed
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -27,7 +28,7 @@ from ..fixtures.networks import small_resnet, wide_resnet
 from ..policies.load import load_policy
 from ..policies.plugins import build_exposer
 
-NETWORKS = {"small_resnet": small_resnet, "wide_resnet": wide_resnet}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"small_resnet": small_resnet, "wide_resnet": wide_resnet}
 
 
 def _classifier(module: nn.Module, classes: int, device: str) -> Classifier:

@@ -53,7 +53,8 @@ def keep_trigger(evidence: Evidence, compared: Compared, replay: Replay) -> None
 def _one_a_class(order: list[int], labels: Tensor) -> list[int]:
     """The first of each class in `order`, then the rest, cut to what is shown."""
     seen: set[int] = set()
-    first, rest = [], []
+    first: list[int] = []
+    rest: list[int] = []
     for index in order:
         label = int(labels[index])
         (rest if label in seen else first).append(index)

@@ -36,7 +36,9 @@ def auroc_interval(
         return float("nan"), float("nan")
     rng = np.random.default_rng(seed)
     first, second = np.asarray(positive), np.asarray(negative)
-    areas = [auroc(rng.choice(first, len(first)), rng.choice(second, len(second))) for _ in range(draws)]
+    areas = [
+        auroc(rng.choice(first, len(first)).tolist(), rng.choice(second, len(second)).tolist()) for _ in range(draws)
+    ]
     low, high = np.quantile(areas, [0.025, 0.975])
     if low == 1.0:
         low = max(0.0, 1 - 3 / min(len(first), len(second)))
