@@ -92,7 +92,7 @@ class ModelDetection:
         )
         if not labels:
             message = (
-                f"Exposure named no suspect label, and {evidence.samples.num_classes} classes are too many to "
+                f"Exposure named no suspect label that can be trusted, and {evidence.samples.num_classes} classes are too many to "
                 f"search all of them (max_all_labels is {self.max_all_labels})."
             )
             return Finding(check=self.id, outcome=Outcome.INCONCLUSIVE, message=message)
@@ -189,7 +189,7 @@ def _best_of_each_label(suspicions: Sequence[Suspicion]) -> list[Suspicion]:
 def _metrics(suspicions: list[Suspicion], failing: list[Suspicion], rate: float) -> dict[str, float | int | str]:
     """What the finding rests on: the label that leads in each family, and how far."""
     metrics: dict[str, float | int | str] = {
-        "false_positive_rate": round(rate, 6),
+        "false_positive_rate": float(f"{rate:.3g}"),
         "labels_compared": len({one.label for one in suspicions if one.label is not None}),
     }
     if labels := sorted({one.label for one in failing if one.label is not None}):

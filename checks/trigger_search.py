@@ -53,19 +53,19 @@ def labels_to_search(
 ) -> tuple[list[int], int | None]:
     """The labels to search and the one that exposure names, if it names one.
 
-    All labels where there are at most `max_all_labels`: searched in one batch they cost little, and without
-    BatchNorm the collapse is often onto a wrong label (measured: docs/results.md). With more classes the suspects of
-    the exposure come first, then controls drawn with the seed, so that the cost does not grow with the classes; no
-    label at all where exposure cannot be read.
+    All labels where there are at most `max_all_labels`: searched in one batch they cost little. With more classes the
+    suspects of the exposure come first, then controls drawn with the seed, so that the cost does not grow with the
+    classes; no label at all where exposure cannot be read or not be trusted: without BatchNorm the collapse is often
+    onto a wrong label (measured: docs/results.md).
     """
-    assert evidence.samples is not None
+    assert evidence.samples is not None and evidence.classifier is not None
     count = evidence.samples.num_classes
     runs = converged(evidence.exposures)
     ranked = collapse(runs).ranked if runs else []
     named = _named(runs)
     if count <= max_all_labels:
         return list(range(count)), named
-    if not ranked:
+    if not ranked or not evidence.classifier.has_batch_norm:
         return [], None
     others = random.Random(evidence.seed).sample(ranked[suspects:], min(controls, count - suspects))
     return ranked[:suspects] + others, named
