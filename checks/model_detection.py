@@ -43,7 +43,7 @@ class ModelDetection:
         *,
         max_false_positive_rate: Annotated[
             float, Field(gt=0, le=0.5, description="clean models that may be failed; a rarer trigger is a backdoor")
-        ] = 0.03,
+        ] = 0.005,
         max_inconclusive_rate: Annotated[
             float, Field(ge=0, le=0.5, description="clean models that may be left inconclusive, beyond those failed")
         ] = 0.05,
@@ -92,8 +92,9 @@ class ModelDetection:
         )
         if not labels:
             message = (
-                f"Exposure named no suspect label that can be trusted, and {evidence.samples.num_classes} classes are too many to "
-                f"search all of them (max_all_labels is {self.max_all_labels})."
+                "Exposure named no suspect label that can be trusted, and "
+                f"{evidence.samples.num_classes} classes are too many to search all of them "
+                f"(max_all_labels is {self.max_all_labels})."
             )
             return Finding(check=self.id, outcome=Outcome.INCONCLUSIVE, message=message)
         how = Search(self.steps, self.batch_size, self.inversion_success)

@@ -57,7 +57,7 @@ def test_a_planted_model_fails_with_a_witness(failed: Finding) -> None:
     assert (failed.label, failed.label_name) == (TARGET, "digit 2")
     assert failed.score is not None and failed.threshold is not None
     assert failed.score >= failed.threshold
-    assert 0 <= float(failed.metrics["false_positive_rate"]) <= 0.03
+    assert 0 <= float(failed.metrics["false_positive_rate"]) <= 0.005
     assert str(TARGET) in str(failed.metrics["suspect_labels"]).split()
     witness = failed.witness
     assert witness is not None
