@@ -13,6 +13,7 @@ from ..evidence.exposure import ExposureRun
 from ..evidence.finding import Finding
 from ..evidence.result import ModelInfo, SamplesInfo
 from .handover import RecoveredForm
+from .planted import Planted
 
 MAX_STEPS = 2**53  # a bar divides them as floats
 
@@ -65,6 +66,13 @@ class PieceEvent(_Event):
     data: str  # base64
 
 
+class PlantedEvent(_Event):
+    """The model scanned is a copy with a backdoor of ours, or was to be one."""
+
+    kind: Literal["planted"] = "planted"
+    planted: Planted
+
+
 class TimingEvent(_Event):
     kind: Literal["timing"] = "timing"
     stage: str = Field(max_length=200)
@@ -97,6 +105,7 @@ Event = (
     | ExposureEvent
     | RecoveredEvent
     | PieceEvent
+    | PlantedEvent
     | TimingEvent
     | StoppedEvent
     | ErrorEvent

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..policies.model import Policy
+from .planted import PlantOrder
 
 
 class ScanRequest(BaseModel):
@@ -29,3 +30,4 @@ class ScanRequest(BaseModel):
     allow_pickle: bool = False
     reference: Path | None = None  # a release that was approved before; architecture, mean and std are the model's
     keep_witness: bool = False  # hand recovered triggers over, with samples
+    plant: PlantOrder | None = None  # a backdoor to plant in the loaded model first (selftest)

@@ -67,6 +67,9 @@ def scan(request: ScanRequest, emit: Emit) -> None:
         samples = _fit_to_model(request, samples, classifier, emit)
         emit(events.EnvironmentEvent(environment=tune(classifier, samples)))
         emit(events.ModelEvent(model=_model_info(artifact, classifier.architecture)))
+    if request.plant and (reason := _plant(request, classifier, samples, emit)):
+        emit(events.StoppedEvent(reason=reason))
+        return
     keep = _keeper(samples, emit) if request.keep_witness else forget
     evidence = replace(evidence, classifier=classifier, samples=samples, keep=keep)
     if evidence.reference_artifact:
@@ -150,6 +153,21 @@ def _fit_to_model(request: ScanRequest, samples: CleanSamples, classifier: Class
         )
     )
     return samples
+
+
+def _plant(request: ScanRequest, classifier: Classifier, samples: CleanSamples, emit: Emit) -> str | None:
+    """Change the loaded model in place; why there is nothing to scan, or None."""
+    from .planting import plant
+
+    assert request.plant
+
+    def say(done: int, total: int) -> None:
+        emit(events.ProgressEvent(stage="plant", done=done, total=total))
+
+    with _timed("plant", emit):
+        planted = plant(classifier, samples, request.plant, seed=request.seed, say=say)
+    emit(events.PlantedEvent(planted=planted))
+    return f"the planted backdoor did not take: {planted.why_not}" if planted.why_not else None
 
 
 def _expose(request: ScanRequest, evidence: Evidence, classifier: Classifier, stage: str) -> Iterator[ExposureRun]:

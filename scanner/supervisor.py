@@ -39,6 +39,7 @@ from ..policies.decide import decide
 from ..policies.load import LoadedPolicy
 from . import events
 from .handover import MAX_TRIGGERS, Handed
+from .planted import Planted
 from .request import ScanRequest
 
 MAX_LINE = 8 << 20  # bytes of one event; a longer one is nonsense
@@ -58,6 +59,7 @@ class _Heard:
     findings: list[Finding] = field(default_factory=list)
     exposure: ExposureInfo | None = None
     recovered: list[Handed] = field(default_factory=list)
+    planted: Planted | None = None
     timings: dict[str, float] = field(default_factory=dict)
     stopped: str | None = None
     error: str | None = None
@@ -81,12 +83,14 @@ def supervise(
     verbose: bool = False,
     stop: Stop | None = None,
     keep: Callable[[Handed], None] | None = None,
+    on_plant: Callable[[Planted], None] | None = None,
 ) -> ScanResult:
     """Scan one model in a process of its own, under the policy's limits.
 
     Args:
         stop: looked at many times a second; its reason makes the result an error.
         keep: gets every recovered trigger that came whole, once the scan has ended and unless it ended in an error.
+        on_plant: gets what came of the backdoor that the request orders, if the worker came so far.
 
     Raises:
         UsageError: the worker found the command line wrong (a device that is not there, say).
@@ -105,6 +109,8 @@ def supervise(
         for recovered in heard.recovered:
             if not recovered.missing:
                 keep(recovered)
+    if on_plant and heard.planted:
+        on_plant(heard.planted)
     return result
 
 
@@ -217,6 +223,10 @@ def _hear_next(
             heard.recovered.append(Handed(event.form))
         case events.PieceEvent():
             _take(event.data, heard, request)
+        case events.PlantedEvent():
+            if not request.plant or heard.planted or event.planted.attack != request.plant.attack:
+                heard.error = f"{request.model}: the worker process planted what nobody asked for"
+            heard.planted = event.planted
         case events.TimingEvent():
             heard.timings[event.stage] = event.seconds
         case events.StoppedEvent():

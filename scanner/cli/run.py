@@ -72,20 +72,20 @@ def run_scan(
     handed: list[Handed] = []
     request = request.model_copy(update={"keep_witness": reports.witness_dir is not None})
     try:
-        _check_names(request)
-        _check_reports(request, policy, reports)
-        with show_progress(quiet) as progress, _stopped_by_sigterm() as stop:
+        check_names(request)
+        check_reports(request, policy, reports)
+        with show_progress(quiet) as progress, stopped_by_sigterm() as stop:
             result = supervise(request, policy, progress=progress, verbose=verbose, stop=stop, keep=handed.append)
     except ScanError as problem:
         raise as_failure(problem) from problem
     result, problems = _write_witnesses(result, handed, reports.witness_dir, quiet)
-    to_stdout = any(map(_is_stdout, reports.paths().values()))
-    console_width = max(60, min(120, _terminal_width()))
-    _print(to_text(result, color=_color(to_stdout), width=console_width), err=to_stdout)
+    to_stdout = any(map(is_stdout, reports.paths().values()))
+    console_width = max(60, min(120, terminal_width()))
+    echo(to_text(result, color=color(to_stdout), width=console_width), err=to_stdout)
     for path, text in _texts(result, policy, reports):
         try:
-            if _is_stdout(path):
-                _print(text)
+            if is_stdout(path):
+                echo(text)
             else:
                 write_atomically(path, text)
         except ScanError as problem:
@@ -96,7 +96,7 @@ def run_scan(
 
 
 @contextmanager
-def _stopped_by_sigterm() -> Iterator[Stop]:
+def stopped_by_sigterm() -> Iterator[Stop]:
     """CI systems end a job that is cancelled or too slow with SIGTERM: its reports must not be those of the last."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():  # no signals arrive there
@@ -113,16 +113,17 @@ def _stopped_by_sigterm() -> Iterator[Stop]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _check_reports(request: ScanRequest, policy: LoadedPolicy, reports: Reports) -> None:
+def check_reports(request: ScanRequest, policy: LoadedPolicy, reports: Reports) -> None:
+    """Raises UsageError if a report cannot be written, before any work is done."""
     paths, inputs = reports.paths(), _inputs(request, policy)
-    check_writable({option: path for option, path in paths.items() if not _is_stdout(path)}, inputs=inputs)
-    if len(shared := [option for option, path in paths.items() if _is_stdout(path)]) > 1:
+    check_writable({option: path for option, path in paths.items() if not is_stdout(path)}, inputs=inputs)
+    if len(shared := [option for option, path in paths.items() if is_stdout(path)]) > 1:
         raise UsageError(f"{' and '.join(shared)} would both be written to standard output")
     if reports.witness_dir:
         check_folder("--witness-dir", reports.witness_dir, inputs)
 
 
-def _is_stdout(path: Path) -> bool:
+def is_stdout(path: Path) -> bool:
     """Written through the open stream: opening `/dev/stdout` again would cut off the file it leads to."""
     return str(path) in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
@@ -159,7 +160,7 @@ def _write_witnesses(
     return result.model_copy(update={"findings": findings}), problems
 
 
-def _check_names(request: ScanRequest) -> None:
+def check_names(request: ScanRequest) -> None:
     """A file's name may be any bytes; reports are Unicode and have to name it."""
     for name in (request.model, request.samples, request.classes_file, request.architecture, request.reference):
         try:
@@ -192,7 +193,7 @@ def _texts(result: ScanResult, policy: LoadedPolicy, reports: Reports) -> list[t
     return texts
 
 
-def _print(text: str, *, err: bool = False) -> None:
+def echo(text: str, *, err: bool = False) -> None:
     """To standard output, or error; the exit code stands even where nobody reads to the end (`| head -1`)."""
     try:
         click.echo(text, nl=False, err=err)
@@ -206,12 +207,14 @@ def _print(text: str, *, err: bool = False) -> None:
                 click.echo(f"ebyd-scan: the verdict cannot be printed: {problem.strerror}", err=True)
 
 
-def _terminal_width() -> int:
+def terminal_width(without: int = 100) -> int:
+    """In columns; `without` where there is no terminal."""
     import shutil
 
-    return shutil.get_terminal_size((100, 24)).columns
+    return shutil.get_terminal_size((without, 24)).columns
 
 
-def _color(err: bool) -> bool:
+def color(err: bool) -> bool:
+    """Whether standard output, or error, shows colours."""
     stream = sys.stderr if err else sys.stdout
     return stream is not None and stream.isatty() and not os.environ.get("NO_COLOR")

@@ -166,7 +166,7 @@ def scan(
     MODEL is a safetensors file, a PyTorch checkpoint, a TorchScript file or a torch.export program.
     """
     try:
-        loaded = _with_limits(load_policy(policy_name), timeout, memory)
+        loaded = with_limits(load_policy(policy_name), timeout, memory)
         arguments = parse_arch_args(list(arch_args))
         if architecture:
             parse_architecture(architecture)
@@ -197,7 +197,7 @@ def scan(
     raise SystemExit(result.verdict.exit_code)
 
 
-def _with_limits(loaded: LoadedPolicy, timeout: float | None, memory: float | None) -> LoadedPolicy:
+def with_limits(loaded: LoadedPolicy, timeout: float | None, memory: float | None) -> LoadedPolicy:
     """The policy with the limits of the command line; they change no threshold, so its digest stays."""
     from dataclasses import replace
 

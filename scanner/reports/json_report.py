@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 from ...evidence.result import ScanResult
 
@@ -18,7 +19,12 @@ def to_json(result: ScanResult) -> str:
     Raises:
         ValueError: a figure is not finite; the types do not let that happen.
     """
-    whole = json.dumps(result.model_dump(), ensure_ascii=False, allow_nan=False)
+    return as_json(result.model_dump())
+
+
+def as_json(document: dict[str, Any]) -> str:
+    """Indented, ASCII only, lists of numbers on one line each, and what is not valid Unicode replaced."""
+    whole = json.dumps(document, ensure_ascii=False, allow_nan=False)
     # A path that is not UTF-8 brings halves of surrogate pairs in, and many parsers refuse the whole file for one.
     text = json.dumps(json.loads(_HALVES.sub("\N{REPLACEMENT CHARACTER}", whole)), indent=2)
     return _NUMBERS.sub(lambda found: "[" + " ".join(found.group(1).split()) + "]", text) + "\n"

@@ -46,6 +46,8 @@ def imported(tmp_path: Path) -> Callable[..., tuple[int, set[str]]]:
         (["--version"], 0),
         (["scan", "--help"], 0),
         (["demo", "--help"], 0),
+        (["selftest", "--help"], 0),
+        (["selftest", "m.pt", "--samples", "x", "--attack", "badnet"], 2),
         (["policy", "list"], 0),
         (["policy", "show", "quick"], 0),
         (["policy", "validate", "gate.yaml"], 0),

@@ -184,7 +184,16 @@ def test_the_table_has_every_figure() -> None:
     test = selftest_of(PASSED, ("patch", planted("patch"), CAUGHT), ("blend", planted("blend"), PASSED))
     lines = to_selftest_text(test, color=False, width=200).splitlines()
     row = next(line for line in lines if line.startswith("patch"))
-    for cell in ("3 (cat)", "95 % -> 93 %", "2 % -> 97 %", "failed", "3, right", "3.2 of 1.7", "patch, 96 %", "12 s"):
+    for cell in (
+        "patch to 3 (cat)",
+        "95 -> 93 %",
+        "2 -> 97 %",
+        "failed",
+        "3, right",
+        "3.2 (1.7)",
+        "patch, 96 %",
+        "12 s",
+    ):
         assert cell in row
     assert row.endswith("caught")
     assert next(line for line in lines if line.startswith("blend")).endswith("missed")
@@ -210,3 +219,16 @@ def test_a_policy_that_looks_for_no_backdoor_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no check that looks for a backdoor"):
         check_policy(load_policy(str(tmp_path / "p.yaml")))
     check_policy(POLICY)
+
+
+def test_the_label_that_the_unmodified_model_failed_for_is_no_target() -> None:
+    avoided: list[int | None] = []
+
+    def scan(request: ScanRequest, on_plant: Callable[[Planted], None]) -> ScanResult:
+        if request.plant:
+            avoided.append(request.plant.avoid)
+            on_plant(planted("patch"))
+        return result(Outcome.FAILED, 5)
+
+    run_selftest(REQUEST, ["patch"], 1, scan)
+    assert avoided == [5]
