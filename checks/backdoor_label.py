@@ -12,7 +12,7 @@ from pydantic import Field
 
 from ..evidence.context import Evidence
 from ..evidence.finding import Finding, Outcome
-from .suspects import collapse, converged
+from .suspects import MIN_AGREEMENT, MIN_MARGIN, collapse, converged
 
 
 class BackdoorLabel:
@@ -27,10 +27,10 @@ class BackdoorLabel:
         min_runs: Annotated[int, Field(ge=1, le=20, description="converged exposure runs needed to name a label")] = 3,
         min_agreement: Annotated[
             float, Field(gt=0, le=1, description="share of the runs that must collapse onto the same label")
-        ] = 0.66,
+        ] = MIN_AGREEMENT,
         min_margin: Annotated[
             float, Field(ge=0, lt=1, description="lead over the runner-up, as a share of the predictions")
-        ] = 0.05,
+        ] = MIN_MARGIN,
     ) -> None:
         self.min_runs = min_runs
         self.min_agreement = min_agreement
@@ -56,14 +56,13 @@ class BackdoorLabel:
         name = evidence.samples.class_names[seen.label]
         agreeing = seen.tops.count(seen.label)
         figures = f"{seen.gain[seen.label]:+.0%} of predictions, {seen.margin:.0%} ahead of the next"
-        if seen.agreement >= self.min_agreement and seen.margin >= self.min_margin:
-            label: int | None = seen.label
+        label = seen.named(self.min_agreement, self.min_margin)
+        if label is not None:
             message = (
                 f"Without the clean task, predictions collapse onto {name!r} in {agreeing} of {len(runs)} runs "
                 f"({figures}). Benign models collapse too: whether it is a backdoor is for model-detection to say."
             )
         else:
-            label = None
             message = (
                 f"Without the clean task, predictions go to no single label: {name!r} leads in {agreeing} of "
                 f"{len(runs)} runs ({figures})."

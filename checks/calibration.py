@@ -1,11 +1,13 @@
 """How unusual a trigger's size is among clean models: from a ratio of sizes to a false-positive rate.
 
-The figures are fitted to all clean models that were looked at so far, by `python -m ebyd_scan.benchmarks.calibrate`. A
-first fit, to the zoo's choosing half alone, failed more than a third of the clean models of the reporting half
+The figures are fitted to all clean models that were looked at so far: to what
+`python -m ebyd_scan.benchmarks.calibrate` had stored of the choosing half and digits, pooled with what the first
+detection report had of the reporting half. A first fit, to the zoo's choosing half alone, failed more than a third of the clean models of the reporting half
 (docs/results.md); those models have been added since, so that no half is left to measure this fit on.
-The logarithms of the ratios are taken to be normal over models. That is an
-assumption: so few clean models cannot show what the far tail looks like. Their small number is accounted for by
-Student's t, as in a prediction interval for one more model.
+
+The logarithms of the ratios are taken to be normal over models. That is an assumption: so few clean models cannot show
+what the far tail looks like. Their small number is accounted for by Student's t, as in a prediction interval for one
+more model.
 """
 
 from __future__ import annotations

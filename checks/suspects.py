@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from ..evidence.exposure import ExposureRun
 
+MIN_AGREEMENT, MIN_MARGIN = 0.66, 0.05  # share of the runs, share of the predictions
+
 
 @dataclass(frozen=True)
 class Collapse:
@@ -39,6 +41,10 @@ class Collapse:
     def agreement(self) -> float:
         """Share of the runs in which `label` comes first."""
         return self.tops.count(self.label) / len(self.tops)
+
+    def named(self, min_agreement: float = MIN_AGREEMENT, min_margin: float = MIN_MARGIN) -> int | None:
+        """`label` where enough of the runs agree on it and it leads by enough, otherwise None."""
+        return self.label if self.agreement >= min_agreement and self.margin >= min_margin else None
 
 
 def converged(runs: Sequence[ExposureRun]) -> list[ExposureRun]:

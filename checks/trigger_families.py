@@ -39,7 +39,6 @@ class Family(Protocol):
 class Patch:
     """`(1 - mask) * pixels + mask * pattern` through sigmoids; size: L1 of the mask in pixels."""
 
-    unit = "pixels"
     rate, weight = 0.1, 1e-3
 
     def __init__(self, rows: int, shape: tuple[int, ...], device: str, generator: torch.Generator) -> None:
@@ -69,7 +68,6 @@ class Blended:
     lead over them is larger without the high ones, for patterns of noise too.
     """
 
-    unit = "L2"
     rate, weight = 0.03, 1e-2
     cosines = 8
 
@@ -95,7 +93,6 @@ class Blended:
 class Warp:
     """Resamples by offsets on a 5x5 grid, smoothly enlarged; size: mean length of an offset in pixels."""
 
-    unit = "pixels"
     rate, weight = 0.1, 1e-1
     grid = 5
 
@@ -132,7 +129,6 @@ class Warp:
 class Filter:
     """A colour matrix, a curve and a shift a channel, the same everywhere; size: RMS change of the pixels."""
 
-    unit = "RMS"
     rate, weight = 0.02, 1.0
 
     def __init__(self, rows: int, shape: tuple[int, ...], device: str, generator: torch.Generator) -> None:

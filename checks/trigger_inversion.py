@@ -100,10 +100,11 @@ def invert_labels(
             logits = classifier.logits(triggered.flatten(0, 1)).unflatten(0, (rows, batch_size))
             misses, hits = _loss(logits, wanted, part.labels[index])
             recent = [*recent[1 - WINDOW :], hits]
+            reached = torch.stack(recent).mean(dim=0)
             if len(recent) == WINDOW:
-                best.update(trigger, size.detach().cpu(), torch.stack(recent).mean(dim=0), success)
+                best.update(trigger, size.detach().cpu(), reached, success)
             loss = (misses + weight.to(size.device) * size).sum()
-            weight = torch.where(torch.stack(recent).mean(dim=0) >= success, weight * 1.15, weight / 1.15)
+            weight = torch.where(reached >= success, weight * 1.15, weight / 1.15)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

@@ -9,16 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..evidence.context import Evidence
-from ..evidence.exposure import ExposureRun
 from ..evidence.finding import Witness
 from .suspects import collapse, converged
 from .trigger_inversion import AWAY, Replay, Trigger, invert_labels
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-MIN_AGREEMENT, MIN_MARGIN = 0.66, 0.05  # of the runs' collapse, before it counts as naming a label
 
 
 @dataclass(frozen=True)
@@ -61,22 +57,14 @@ def labels_to_search(
     assert evidence.samples is not None and evidence.classifier is not None
     count = evidence.samples.num_classes
     runs = converged(evidence.exposures)
-    ranked = collapse(runs).ranked if runs else []
-    named = _named(runs)
+    seen = collapse(runs) if runs else None
+    ranked, named = (seen.ranked, seen.named()) if seen else ([], None)
     if count <= max_all_labels:
         return list(range(count)), named
     if not ranked or not evidence.classifier.has_batch_norm:
         return [], None
     others = random.Random(evidence.seed).sample(ranked[suspects:], min(controls, count - suspects))
     return ranked[:suspects] + others, named
-
-
-def _named(runs: Sequence[ExposureRun]) -> int | None:
-    """The label that most runs collapse onto, with a lead; None where the exposure names none."""
-    if not runs:
-        return None
-    seen = collapse(runs)
-    return seen.label if seen.agreement >= MIN_AGREEMENT and seen.margin >= MIN_MARGIN else None
 
 
 def search(
