@@ -2,8 +2,8 @@
 
 The figures are fitted to all clean models that were looked at so far: to what
 `python -m ebyd_scan.benchmarks.calibrate` had stored of the choosing half and digits, pooled with what the first
-detection report had of the reporting half. A first fit, to the zoo's choosing half alone, failed more than a third of the clean models of the reporting half
-(docs/results.md); those models have been added since, so that no half is left to measure this fit on.
+detection report had of the reporting half. A first fit, to the choosing half and digits alone, failed more than a third
+of the clean models of the reporting half (docs/results.md); no half is left to measure this fit on.
 
 The logarithms of the ratios are taken to be normal over models. That is an assumption: so few clean models cannot show
 what the far tail looks like. Their small number is accounted for by Student's t, as in a prediction interval for one
