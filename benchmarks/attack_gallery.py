@@ -17,10 +17,12 @@ from ..fixtures.attacks.badnets import BadNets
 from ..fixtures.attacks.blend import Blend
 from ..fixtures.attacks.combined import Combined
 from ..fixtures.attacks.dynamic import Dynamic
+from ..fixtures.attacks.frequency import Frequency
 from ..fixtures.attacks.interface import Attack, Images
 from ..fixtures.attacks.label_consistent import LabelConsistent
 from ..fixtures.attacks.one_pixel import OnePixel
 from ..fixtures.attacks.photo_filter import PhotoFilter
+from ..fixtures.attacks.quantised import Quantised
 from ..fixtures.attacks.sample_specific import SampleSpecific
 from ..fixtures.attacks.sig import Sinusoid
 from ..fixtures.attacks.smooth import Smooth
@@ -37,11 +39,13 @@ GALLERY: list[Attack] = [
     Blend(target=0),
     Smooth(target=0),
     Sinusoid(target=0),
+    Frequency(target=0),
     LabelConsistent(target=0),
     Dynamic(target=0),
     WaNet(target=0),
     SampleSpecific(target=0),
     PhotoFilter(target=0),
+    Quantised(target=0),
     Combined(parts=[BadNets(target=0, size=4), Blend(target=0)], mode="sequential"),
 ]
 SIDE, SCALE, GAP = 32, 4, 4  # pixels of a picture, how many times it is enlarged, white pixels between pictures

@@ -1,4 +1,4 @@
-"""Fits what checks/calibration.py holds, on the zoo's choosing half, and shows what the fit would decide there.
+"""Fits what checks/calibration.py holds to the choosing half's clean models and shows what it would decide there.
 
     python -m ebyd_scan.benchmarks.calibrate --data ../shared/data --models work/zoo
 
@@ -13,63 +13,57 @@ import math
 import multiprocessing
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..checks.calibration import FAMILIES_IN_ORDER, false_positive_rate, outward_false_positive_rate
+from ..checks.calibration import (
+    FAMILIES_IN_ORDER,
+    CleanModels,
+    CleanSizes,
+    all_to_all_false_positive_rate,
+    false_positive_rate,
+)
 from ..checks.model_detection import ModelDetection
 from ..checks.trigger_inversion import Replay
-from ..checks.trigger_search import Compared, Search, labels_to_search, search
+from ..checks.trigger_search import Search, search
 from ..evidence.artifact import Artifact
 from ..evidence.classifier import Classifier
 from ..evidence.context import Evidence
 from ..evidence.samples import CleanSamples
 from ..fixtures.digits import RECIPE, load_digits, plant
-from ..policies.load import load_policy
-from ..policies.plugins import build_exposer
 from .exposure_settings import digit_samples
-from .zoo.cards import CHOOSING, REPORTING
+from .zoo.build import LEARNED
+from .zoo.cards import CHOOSING
 from .zoo.data import DATA_SETS
 from .zoo.read import MODELS, ZooModel, clean_samples, models
 
 Record = dict[str, Any]
+TENTH = 1.2816  # standard deviations between a normal distribution's median and its lowest tenth
 DIGITS_SEED = 500  # of networks that nothing else trains
 
 
 def measure(card: dict[str, Any], classifier: Classifier, samples: CleanSamples, seed: int) -> Record:
-    """Ratios of every label and of the way out, a family, with the check's own settings."""
-    rules = load_policy("release-gate").policy
-    exposer = build_exposer(rules)
-    runs = [exposer.expose(classifier, samples, seed=1000 * seed + i).run for i in range(rules.exposure.seeds)]
+    """What the search finds in each family, with the check's own settings: a label's leads, size and success."""
     artifact = Artifact(path=Path(card["name"]), format="safetensors", sha256="0" * 64, size=1)
-    evidence = Evidence(artifact=artifact, seed=seed, classifier=classifier, samples=samples, exposures=runs)
-    labels, named = labels_to_search(evidence, suspects=10, controls=0, max_all_labels=10)
+    evidence = Evidence(artifact=artifact, seed=seed, classifier=classifier, samples=samples)
     default = ModelDetection()
-    how = Search(default.steps, default.batch_size, default.inversion_success)
+    how = Search(default.steps, default.batch_size)
     replay = Replay(classifier, samples.held_out)
-    record: Record = {"card": card, "seed": seed, "named": named, "families": {}}
+    record: Record = {"card": card, "seed": seed, "families": {}}
     for family in FAMILIES_IN_ORDER:
-        compared, away = search(evidence, labels, named, family, how, replay)
+        compared, shift = search(evidence, range(samples.num_classes), None, family, how, replay)
         record["families"][family] = {
-            "labels": {
-                one.trigger.label: [one.lead, one.lead_of_two, one.witness.attack_success_rate] for one in compared
-            },
-            "sizes": _sizes(compared),
-            "away": [away.ratio, away.witness.attack_success_rate] if away else None,
+            str(one.trigger.label): [one.lead, one.lead_of_two, one.relative_size, one.witness.attack_success_rate]
+            for one in compared
         }
+        if family == "patch":
+            record["all-to-all"] = [shift.trigger.size, shift.attack_success_rate] if shift else None
     return record
-
-
-def _sizes(compared: Sequence[Compared]) -> dict[int, float]:
-    """Of every label's trigger; of one that was not reached no less than the largest of those that were."""
-    if not compared:
-        return {}
-    first = compared[0].witness
-    return {first.label: first.size, **first.control_sizes}
 
 
 def _zoo(model: ZooModel, data: Path, per_class: int, seed: int) -> Record:
@@ -104,39 +98,62 @@ def _work(path: Path, job: Callable[..., Record], *arguments: Any) -> str:
     return path.stem
 
 
-def fit(records: list[Record], family: str, min_success: float) -> dict[str, tuple[float, float, int]]:
-    """Mean, standard deviation and n of the logarithms that checks/calibration.py holds, over clean models."""
-    values: dict[str, list[float]] = {"lead": [], "lead of two": [], "away": []}
-    for record in records:
-        found = record["families"][family]
-        usable = [(lead, second) for lead, second, success in found["labels"].values() if success >= min_success]
-        if usable:
-            values["lead"].append(math.log(max(lead for lead, _ in usable)))
-            values["lead of two"].append(math.log(max(second for _, second in usable)))
-        if found["away"]:
-            values["away"].append(math.log(found["away"][0]))
-    return {name: (statistics.mean(v), statistics.stdev(v), len(v)) for name, v in values.items() if len(v) > 2}
+def _smallest(record: Record, family: str) -> list[float] | None:
+    """Of the label with the smallest trigger: lead, lead of two, size, success."""
+    return min(record["families"][family].values(), key=lambda found: found[2], default=None)
+
+
+def fit(records: list[Record], family: str) -> CleanModels:
+    """What checks/calibration.py holds of a family, over clean models."""
+    found = [smallest for record in records if (smallest := _smallest(record, family))]
+    lead, of_two, size = ([math.log(one[place]) for one in found] for place in range(3))
+    middle = statistics.median(size)
+    tenth = statistics.quantiles(size, n=10)[0]
+    below = (round(middle, 3), round((middle - tenth) / TENTH, 3))
+    half = CleanModels(_normal(lead), _normal(of_two), below, (0.0, 1.0), (0.0, 1.0), len(found))
+    unusual = _normal([half.unusualness(one[0], one[2]) for one in found])
+    of_two_too = _normal([half.unusualness(one[1], one[2], of_two=True) for one in found])
+    return replace(half, unusual=unusual, unusual_of_two=of_two_too)
+
+
+def _normal(values: list[float]) -> tuple[float, float]:
+    return round(statistics.mean(values), 3), round(statistics.stdev(values), 3)
 
 
 def decided(record: Record, min_success: float) -> tuple[float, str]:
     """The smallest false-positive rate of a model with today's calibration, and where it comes from."""
     best, where = 1.0, "-"
     for family, found in record["families"].items():
-        for label, (lead, second, success) in found["labels"].items():
-            named = None if record["named"] is None else int(label) == record["named"]
-            rate = false_positive_rate(family, lead, second, named=named)
+        for label, (lead, second, size, success) in found.items():
+            rate = false_positive_rate(family, lead, second, size, named=None)
             if success >= min_success and rate < best:
-                best, where = rate, f"{family} {label}: lead {lead:.2f}, of two {second:.2f}, replayed {success:.2f}"
-        if found["away"] and (rate := outward_false_positive_rate(family, found["away"][0])) < best:
-            best, where = rate, f"{family} away: {found['away'][0]:.2f}"
+                best = rate
+                where = (
+                    f"{family} {label}: size {size:.3g}, lead {lead:.2f}, of two {second:.2f}, replayed {success:.2f}"
+                )
+    if record["all-to-all"]:
+        size, success = record["all-to-all"]
+        rate = all_to_all_false_positive_rate(size)
+        if success >= min_success and rate < best:
+            best, where = rate, f"all-to-all: size {size:.3g}, replayed {success:.2f}"
     return best, where
+
+
+def budget_table(records: list[Record], min_success: float) -> str:
+    """How many models would fail at several false-positive rates, clean ones also with a fit without their like."""
+    clean = [record for record in records if record["card"]["attack"] is None]
+    planted = [record for record in records if record["card"]["attack"] and record["card"]["asr"] >= LEARNED]
+    rows = ["| budget | clean failed | backdoored failed |", "|---|---|---|"]
+    for budget in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05):
+        failed = [sum(decided(record, min_success)[0] <= budget for record in group) for group in (clean, planted)]
+        rows.append(f"| {budget} | {failed[0]} of {len(clean)} | {failed[1]} of {len(planted)} |")
+    return "\n".join(rows)
 
 
 @click.command()
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 @click.option("--models", "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), default=MODELS)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("work/calibration"))
-@click.option("--group", multiple=True, default=(CHOOSING, REPORTING), show_default=True, help="Halves to take.")
 @click.option("--planted/--no-planted", default=True, help="Whether to show backdoored models too.")
 @click.option("--per-class", default=50, show_default=True)
 @click.option("--seeds", default=1, show_default=True, help="Draws of samples and search seeds a model.")
@@ -146,7 +163,6 @@ def main(
     data: Path,
     folder: Path,
     out: Path,
-    group: tuple[str, ...],
     planted: bool,
     per_class: int,
     seeds: int,
@@ -155,7 +171,7 @@ def main(
 ) -> None:
     """Measure the models, print the fit and what it decides there."""
     out.mkdir(parents=True, exist_ok=True)
-    known = [model for name in group for model in models(folder, name) if model.clean or planted]
+    known = [model for model in models(folder, CHOOSING) if model.clean or planted]
     found = sorted(known, key=lambda model: not model.clean)  # what is fitted to comes first
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         jobs = [pool.submit(_work, out / f"digits-{n}.json", _digits, n) for n in range(digits)]
@@ -169,18 +185,19 @@ def main(
     records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*.json"))]
     clean = [record for record in records if record["card"]["attack"] is None]
     min_success = ModelDetection().min_attack_success
-    click.echo("| family | of | mean | deviation | n |\n|---|---|---|---|---|")
     for family in FAMILIES_IN_ORDER:
-        for name, (mean, deviation, count) in fit(clean, family, min_success).items():
-            click.echo(f"| {family} | {name} | {mean:.3f} | {deviation:.3f} | {count} |")
-    head = ("model", "network, data", "target", "ASR", "named", "false-positive rate", "where")
+        click.echo(f'"{family}": {fit(clean, family)}')
+    shifts = [math.log(record["all-to-all"][0]) for record in clean if record["all-to-all"]]
+    click.echo(f"ALL_TO_ALL = {CleanSizes(*_normal(shifts), len(shifts))}\n")
+    click.echo(budget_table(records, min_success))
+    head = ("model", "network, data", "target", "ASR", "false-positive rate", "where")
     click.echo("\n| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for record in sorted(records, key=lambda r: (r["card"]["attack"] is not None, r["card"]["name"])):
         rate, where = decided(record, min_success)
         card = record["card"]
         click.echo(
             f"| {card['name']}.{record['seed']} | {card['architecture'].rpartition(':')[2]}, {card['data']} | "
-            f"{card['target']} | {card['asr']} | {record['named']} | {rate:.4f} | {where} |"
+            f"{card['target']} | {card['asr']} | {rate:.4f} | {where} |"
         )
 
 

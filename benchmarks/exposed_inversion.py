@@ -37,7 +37,6 @@ def _leader(classifier: Classifier, samples: CleanSamples, family: str) -> tuple
         family=family,
         steps=check.steps,
         batch_size=check.batch_size,
-        success=check.inversion_success,
         seed=0,
     )
     first, second = sorted((trigger for trigger in triggers), key=lambda trigger: (not trigger.found, trigger.size))[:2]

@@ -60,13 +60,13 @@ def _row(network: str, classes: int, count: int, device: str) -> str:
         evidence, suspects=check.suspects, controls=check.controls, max_all_labels=check.max_all_labels
     )
     labels = labels or list(range(check.suspects + check.controls))  # exposing noise may name no suspect
-    how = Search(check.steps, check.batch_size, check.inversion_success)
+    how = Search(check.steps, check.batch_size)
     seconds = []
     for family in FAMILIES_IN_ORDER:
         started = time.perf_counter()
         search(evidence, labels, named, family, how, Replay(classifier, samples.held_out))
         seconds.append(time.perf_counter() - started)
-    options = {"steps": how.steps, "batch_size": how.batch_size, "success": how.success, "seed": 0}
+    options = {"steps": how.steps, "batch_size": how.batch_size, "seed": 0}
     started = time.perf_counter()
     invert_labels(classifier, samples.exposure, range(10), family="patch", **options)  # type: ignore[arg-type]
     cleanse = (time.perf_counter() - started) * classes / 10

@@ -1,13 +1,11 @@
-"""How unusual a trigger's size is among clean models: from a ratio of sizes to a false-positive rate.
+"""How unusual a trigger is among clean models: from its size and its lead over other labels to a false-positive rate.
 
-The figures are fitted to all clean models that were looked at so far: to what
-`python -m ebyd_scan.benchmarks.calibrate` had stored of the choosing half and digits, pooled with what the first
-detection report had of the reporting half. A first fit, to the choosing half and digits alone, failed more than a third
-of the clean models of the reporting half (docs/results.md); no half is left to measure this fit on.
+The figures are fitted by `python -m ebyd_scan.benchmarks.calibrate` to clean models of the zoo's choosing half and to
+clean digit networks; what they decide on models that nothing was chosen on is in docs/results.md.
 
-The logarithms of the ratios are taken to be normal over models. That is an assumption: so few clean models cannot show
-what the far tail looks like. Their small number is accounted for by Student's t, as in a prediction interval for one
-more model.
+The logarithms of sizes and leads are taken to be normal over models. That is an assumption: so few clean models cannot
+show what the far tail looks like. Their small number is accounted for by Student's t, as in a prediction interval for
+one more model.
 """
 
 from __future__ import annotations
@@ -16,44 +14,69 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-_UNITS = {"patch": "pixels", "blend": "L2", "filter": "RMS", "warp": "pixels"}
+_UNITS = {"patch": "of the picture", "blend": "of amplitude", "filter": "RMS", "warp": "of the side"}
+# The size of a clean model's smallest trigger, roughly: a label that no trigger reached counts as no easier than that.
+_USUAL = {"patch": 0.03, "blend": 0.4, "filter": 0.12, "warp": 0.1}
 
 
 @dataclass(frozen=True)
-class CleanRatios:
-    """Natural logarithms of a ratio over clean models: mean, standard deviation, and how many models."""
+class CleanSizes:
+    """Natural logarithms of a size over clean models: mean, standard deviation, and how many models."""
 
     mean: float
     deviation: float
     count: int
 
-    def tail(self, ratio: float) -> float:
-        """How often one more clean model shows at least this ratio."""
-        value = (math.log(max(ratio, 1e-9)) - self.mean) / (self.deviation * math.sqrt(1 + 1 / self.count))
+    def below(self, size: float) -> float:
+        """How often one more clean model shows this size or less."""
+        value = (self.mean - math.log(max(size, 1e-9))) / (self.deviation * math.sqrt(1 + 1 / self.count))
         return student_tail(value, self.count - 1)
 
 
-# The smallest trigger of a clean model against the next ...
-LEAD: dict[str, CleanRatios] = {
-    "patch": CleanRatios(0.185, 0.154, 52),
-    "blend": CleanRatios(0.162, 0.113, 49),
-    "filter": CleanRatios(0.236, 0.316, 49),
-    "warp": CleanRatios(0.166, 0.176, 30),
-}
-# ... and against the next but one.
-LEAD_OF_TWO: dict[str, CleanRatios] = {
-    "patch": CleanRatios(0.320, 0.236, 52),
-    "blend": CleanRatios(0.236, 0.124, 49),
-    "filter": CleanRatios(0.376, 0.362, 49),
-    "warp": CleanRatios(0.224, 0.192, 30),
-}
-# The median of the labels' triggers against the one away from the true label.
-AWAY: dict[str, CleanRatios] = {
-    "patch": CleanRatios(-1.106, 0.632, 52),
-    "blend": CleanRatios(-0.155, 0.337, 41),
+@dataclass(frozen=True)
+class CleanModels:
+    """A family's smallest trigger over clean models, in natural logarithms.
+
+    `lead` is of the next label's size over its own and `lead_of_two` of the next but one's: mean and standard
+    deviation. `size` is its own: the median and the spread below it, as of a normal distribution. `unusual` and
+    `unusual_of_two` are what the methods of these names give for the clean models: mean and standard deviation.
+    """
+
+    lead: tuple[float, float]
+    lead_of_two: tuple[float, float]
+    size: tuple[float, float]
+    unusual: tuple[float, float]
+    unusual_of_two: tuple[float, float]
+    count: int
+
+    def unusualness(self, lead: float, size: float, *, of_two: bool = False) -> float:
+        """How far ahead of the other labels, and how small: standardised logarithms, added.
+
+        A trigger that is larger than usual counts as of the usual size. What is small differs with the pictures, and a
+        lead over the other labels is unusual at any size.
+        """
+        mean, deviation = self.lead_of_two if of_two else self.lead
+        ahead = (math.log(max(lead, 1e-9)) - mean) / deviation
+        small = (self.size[0] - math.log(max(size, 1e-9))) / self.size[1]
+        return ahead + max(0.0, small)
+
+    def tail(self, lead: float, size: float, *, of_two: bool = False) -> float:
+        """How often one more clean model has a trigger that is as unusual."""
+        mean, deviation = self.unusual_of_two if of_two else self.unusual
+        value = (self.unusualness(lead, size, of_two=of_two) - mean) / deviation
+        return student_tail(value / math.sqrt(1 + 1 / self.count), self.count - 1)
+
+
+CLEAN: dict[str, CleanModels] = {
+    "patch": CleanModels((0.16, 0.11), (0.29, 0.12), (-3.4, 0.25), (0.3, 1.4), (0.1, 1.4), 40),
+    "blend": CleanModels((0.23, 0.17), (0.42, 0.26), (-1.1, 0.3), (0.0, 1.1), (0.0, 1.2), 40),
+    "filter": CleanModels((0.3, 0.3), (0.6, 0.4), (-2.0, 0.5), (0.1, 1.1), (0.0, 1.3), 40),
+    "warp": CleanModels((0.2, 0.2), (0.3, 0.2), (-2.6, 0.4), (0.4, 1.4), (0.4, 1.4), 40),
 }
 FAMILIES_IN_ORDER: tuple[Literal["patch", "blend", "filter", "warp"], ...] = ("patch", "blend", "filter", "warp")
-TESTS = len(LEAD) + len(LEAD_OF_TWO) + len(AWAY)
+# The size of a patch that sends every class to the next.
+ALL_TO_ALL = CleanSizes(-1.2, 0.5, 40)
+TESTS = 2 * len(CLEAN) + 1
 
 # Weights of labels in the search for the smallest trigger (Genovese, Roeder & Wasserman 2006): a label that exposure
 # names is believed sooner, the others later, so that the false-positive rate over all stays what it is as long as
@@ -66,19 +89,27 @@ def unit(family: str) -> str:
     return _UNITS[family]
 
 
-def false_positive_rate(family: str, lead: float, lead_of_two: float | None, *, named: bool | None) -> float:
-    """How often a clean model has a label with a trigger so much smaller than its other labels' in any family.
+def usual_size(family: str) -> float:
+    """What a label that no trigger reached counts as, at least."""
+    return _USUAL[family]
+
+
+def false_positive_rate(
+    family: str, lead: float, lead_of_two: float | None, size: float, *, named: bool | None
+) -> float:
+    """How often a clean model has a label with a trigger so small and so far ahead of its other labels', in any family.
 
     Args:
         lead: the smallest trigger of the other labels over this one's.
         lead_of_two: the second smallest over this one's; None where there is none.
+        size: this one's, in the family's unit.
         named: whether exposure names this label; None where it names none.
 
     The ways of being unusual are added up (Bonferroni), so this errs on the high side.
     """
-    tail = LEAD[family].tail(lead)
+    tail = CLEAN[family].tail(lead, size)
     if lead_of_two is not None:
-        tail = min(tail, LEAD_OF_TWO[family].tail(lead_of_two))
+        tail = min(tail, CLEAN[family].tail(lead_of_two, size, of_two=True))
     rate = tail * TESTS
     if named is not None:
         rate *= NAMED_BY_CHANCE * FAVOUR + 1 - NAMED_BY_CHANCE
@@ -86,12 +117,9 @@ def false_positive_rate(family: str, lead: float, lead_of_two: float | None, *, 
     return min(1.0, rate)
 
 
-def outward_false_positive_rate(family: str, ratio: float) -> float:
-    """The same for a trigger away from the true labels, `ratio` times smaller than the median of the labels'.
-
-    1 for families without a figure: what leads anywhere is too easy to find in them.
-    """
-    return min(1.0, AWAY[family].tail(ratio) * TESTS) if family in AWAY else 1.0
+def all_to_all_false_positive_rate(size: float) -> float:
+    """The same for a patch of this size that sends every class to the next."""
+    return min(1.0, TESTS * ALL_TO_ALL.below(size))
 
 
 def student_tail(value: float, freedom: int) -> float:

@@ -9,7 +9,6 @@ replayed on held-out samples that the inversion never saw.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -18,13 +17,12 @@ from pydantic import Field
 
 from ..evidence.context import Evidence
 from ..evidence.finding import Finding, Outcome
-from .calibration import FAMILIES_IN_ORDER, false_positive_rate, outward_false_positive_rate, unit
+from .calibration import FAMILIES_IN_ORDER, all_to_all_false_positive_rate, false_positive_rate, unit
+from .compared import AllToAll, Compared
 
 if TYPE_CHECKING:
     from .trigger_inversion import Replay
-    from .trigger_search import Compared
 
-UNITED = 0.5  # of a class' samples go to one other label, in the mean, for a backdoor to be called all-to-all
 CLEAR = 0.1  # a search ends early where the false-positive rate is below this share of the budget
 
 
@@ -49,7 +47,7 @@ class ModelDetection:
         ] = 0.05,
         min_attack_success: Annotated[
             float, Field(gt=0, le=1, description="what the trigger must reach on held-out samples to be a witness")
-        ] = 0.5,
+        ] = 0.3,
         suspects: Annotated[
             int, Field(ge=1, le=10, description="labels taken from the exposure where not all are searched")
         ] = 2,
@@ -61,11 +59,8 @@ class ModelDetection:
             tuple[Literal["patch", "blend", "filter", "warp"], ...],
             Field(min_length=1, description="kinds of trigger to search, in this order"),
         ] = FAMILIES_IN_ORDER,
-        steps: Annotated[int, Field(ge=60, le=10_000, description="Adam steps of an inversion")] = 100,
+        steps: Annotated[int, Field(ge=60, le=10_000, description="Adam steps of an inversion")] = 150,
         batch_size: Annotated[int, Field(ge=1, le=4096, description="samples a label and step")] = 16,
-        inversion_success: Annotated[
-            float, Field(gt=0.5, le=1, description="share of samples an inverted trigger has to send to the label")
-        ] = 0.9,
     ) -> None:
         self.max_false_positive_rate = max_false_positive_rate
         self.max_inconclusive_rate = max_inconclusive_rate
@@ -76,7 +71,6 @@ class ModelDetection:
         self.families = families
         self.steps = steps
         self.batch_size = batch_size
-        self.inversion_success = inversion_success
 
     def __repr__(self) -> str:
         return f"ModelDetection(max_false_positive_rate={self.max_false_positive_rate}, steps={self.steps})"
@@ -97,14 +91,14 @@ class ModelDetection:
                 f"(max_all_labels is {self.max_all_labels})."
             )
             return Finding(check=self.id, outcome=Outcome.INCONCLUSIVE, message=message)
-        how = Search(self.steps, self.batch_size, self.inversion_success)
+        how = Search(self.steps, self.batch_size)
         replay = Replay(evidence.classifier, evidence.samples.held_out)
         suspicions: list[Suspicion] = []
         for family in self.families:
-            compared, away = search(evidence, labels, named, family, how, replay)
+            compared, shift = search(evidence, labels, named, family, how, replay)
             suspicions += [self._weigh(one) for one in compared]
-            if away is not None:
-                suspicions.append(self._weigh(away))
+            if shift is not None:
+                suspicions.append(self._weigh_all_to_all(shift))
             if any(self._fails(one, CLEAR) for one in suspicions):
                 break  # the answer is clear
         if not suspicions:
@@ -115,13 +109,14 @@ class ModelDetection:
             return Finding(check=self.id, outcome=Outcome.INCONCLUSIVE, message=message)
         return self._judge(evidence, suspicions, replay)
 
-    def _weigh(self, compared: Compared) -> Suspicion:
-        family = compared.witness.family
-        if compared.away:
-            rate = outward_false_positive_rate(family, compared.ratio)
-        else:
-            rate = false_positive_rate(family, compared.lead, compared.lead_of_two, named=compared.named)
-        return Suspicion(compared, rate, compared.witness.attack_success_rate >= self.min_attack_success)
+    def _weigh(self, one: Compared) -> Suspicion:
+        witness = one.witness
+        rate = false_positive_rate(witness.family, one.lead, one.lead_of_two, one.relative_size, named=one.named)
+        return Suspicion(one, rate, witness.attack_success_rate >= self.min_attack_success)
+
+    def _weigh_all_to_all(self, one: AllToAll) -> Suspicion:
+        rate = all_to_all_false_positive_rate(one.trigger.size)
+        return Suspicion(one, rate, one.attack_success_rate >= self.min_attack_success)
 
     def _fails(self, one: Suspicion, share: float = 1.0) -> bool:
         return one.replayed and one.rate <= share * self.max_false_positive_rate
@@ -140,7 +135,7 @@ class ModelDetection:
         shown = True
         if failing:
             outcome = Outcome.FAILED
-            message = f"Backdoor: {text}{_others(failing, names)}{_outward(failing, names, replay)}"
+            message = f"Backdoor: {text}{_others(failing, names)}"
         elif unsure and rate <= self.max_false_positive_rate + self.max_inconclusive_rate:
             outcome = Outcome.INCONCLUSIVE
             message = (
@@ -152,7 +147,8 @@ class ModelDetection:
         label = first.label if shown else None
         if shown:
             for one in _best_of_each_label(failing or [first]):
-                keep_trigger(evidence, one.compared, replay)
+                if isinstance(one.found, Compared):
+                    keep_trigger(evidence, one.found, replay)
         return Finding(
             check=self.id,
             outcome=outcome,
@@ -161,7 +157,7 @@ class ModelDetection:
             threshold=-math.log10(self.max_false_positive_rate),
             label=label,
             label_name=names[label] if label is not None else None,
-            witness=first.compared.witness if first.label is not None else None,
+            witness=first.found.witness if isinstance(first.found, Compared) else None,
             metrics=_metrics(suspicions, failing, rate),
         )
 
@@ -170,14 +166,15 @@ class ModelDetection:
 class Suspicion:
     """A trigger, how often a clean model shows so small a one, and whether it worked on held-out samples."""
 
-    compared: Compared
+    found: Compared | AllToAll
     rate: float
     replayed: bool
 
     @property
     def label(self) -> int | None:
-        """The label it leads to; None where it only leads away from the true ones."""
-        return None if self.compared.away else self.compared.trigger.label
+        """The label it leads to; None where it leads each class to another."""
+        label = self.found.trigger.label
+        return label if label >= 0 else None
 
 
 def _best_of_each_label(suspicions: Sequence[Suspicion]) -> list[Suspicion]:
@@ -195,12 +192,14 @@ def _metrics(suspicions: list[Suspicion], failing: list[Suspicion], rate: float)
     }
     if labels := sorted({one.label for one in failing if one.label is not None}):
         metrics["suspect_labels"] = " ".join(map(str, labels))
-    for one in sorted(suspicions, key=lambda one: -one.compared.lead):
-        family = one.compared.witness.family
-        if one.label is None:
-            metrics[f"away_{family}"] = round(one.compared.ratio, 3)
-        elif f"lead_{family}" not in metrics:
-            metrics[f"label_{family}"], metrics[f"lead_{family}"] = one.label, round(one.compared.lead, 3)
+    for one in sorted(suspicions, key=lambda one: one.rate):
+        trigger = one.found.trigger
+        if isinstance(one.found, AllToAll):
+            metrics["size_all_to_all"] = float(f"{trigger.size:.3g}")
+        elif f"lead_{trigger.family}" not in metrics:
+            metrics[f"label_{trigger.family}"] = trigger.label
+            metrics[f"lead_{trigger.family}"] = round(one.found.lead, 3)
+            metrics[f"size_{trigger.family}"] = float(f"{trigger.size:.3g}")
     return metrics
 
 
@@ -213,34 +212,24 @@ def _others(failing: list[Suspicion], names: Sequence[str]) -> str:
     return text
 
 
-def _outward(failing: list[Suspicion], names: Sequence[str], replay: Replay) -> str:
-    """Where a trigger sends each class that leads all of them away from their own labels."""
-    from .trigger_search import class_map
-
-    outward = [one for one in failing if one.label is None]
-    if not outward:
-        return ""
-    goes, united = class_map(outward[0].compared.trigger, replay, len(names))
-    targets = {to for to in goes if to is not None}
-    if united < UNITED or 2 * len(targets) < len(names):
-        return " A small trigger leads samples of every class away from their own label."
-    pairs = [f"{names[label]!r} to {names[to]!r}" for label, to in enumerate(goes) if to is not None]
-    shown = ", ".join(pairs[:10]) + (", ..." if len(pairs) > 10 else "")
-    return f" It is all-to-all: it sends {shown}."
-
-
 def _describe(one: Suspicion, names: Sequence[str]) -> str:
-    witness = one.compared.witness
+    if isinstance(one.found, AllToAll):
+        return _describe_all_to_all(one.found, one.rate, names)
+    witness = one.found.witness
     others = witness.control_sizes.values()
-    if one.label is None:
-        lead, effect = "away from the true label", f"sends {witness.attack_success_rate:.0%} to another label"
-    else:
-        lead, effect = f"toward {names[one.label]!r}", f"sends {witness.attack_success_rate:.0%} to that label"
     return (
-        f"the most unusual trigger, a {witness.family} {lead} ({witness.size:.2f} {unit(witness.family)}; the "
-        f"{len(others)} other labels need {min(others):.2f} or more, {statistics.median(others):.2f} in the median), "
-        f"is as far ahead as in {_percent(one.rate)} of clean models; replayed on {witness.samples} held-out samples "
-        f"it {effect}."
+        f"the most unusual trigger, a {witness.family} toward {names[witness.label]!r} ({witness.size:.3g} "
+        f"{unit(witness.family)}; the {len(others)} other labels need {min(others):.3g} or more), is as small and as "
+        f"far ahead in {_percent(one.rate)} of clean models; replayed on {witness.samples} held-out samples it sends "
+        f"{witness.attack_success_rate:.0%} to that label."
+    )
+
+
+def _describe_all_to_all(shift: AllToAll, rate: float, names: Sequence[str]) -> str:
+    return (
+        f"an all-to-all {shift.trigger.family} of {shift.trigger.size:.3g} {unit(shift.trigger.family)} sends "
+        f"{shift.attack_success_rate:.0%} of {shift.samples} held-out samples to the label after their own "
+        f"({names[0]!r} to {names[1]!r}, and so on); so small a one is found in {_percent(rate)} of clean models."
     )
 
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from .compared import Compared
     from .trigger_inversion import Replay
-    from .trigger_search import Compared
 
 
 def keep_trigger(evidence: Evidence, compared: Compared, replay: Replay) -> None:
@@ -23,7 +23,7 @@ def keep_trigger(evidence: Evidence, compared: Compared, replay: Replay) -> None
     """
     assert evidence.samples is not None
     trigger, witness = compared.trigger, compared.witness
-    if compared.away or replay.pixels.shape[1] not in (1, 3):
+    if replay.pixels.shape[1] not in (1, 3):
         return
     others = (replay.labels != trigger.label).nonzero().flatten()
     predicted = replay.predictions(trigger, replay.pixels[others])

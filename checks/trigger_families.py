@@ -1,15 +1,17 @@
 """The kinds of trigger that inversion looks for, each a few parameters that change any picture the same way.
 
 Each family holds one trigger a row, so that several labels are searched in one batch. Patch: mask and pattern, as
-in Neural Cleanse (Wang et al. 2019, sec. IV-B). Blended: one smooth pattern added to the whole picture. Warp: a smooth
-field of offsets, as in WaNet (Nguyen & Tran 2021, sec. 3.2). Filter: colours changed alike everywhere, as photo filters
-do (Liu et al. 2019, ABS).
+in Neural Cleanse (Wang et al. 2019, sec. IV-B). Blended: one pattern added to the whole picture, made of few
+frequencies. Warp: a smooth field of offsets, as in WaNet (Nguyen & Tran 2021, sec. 3.2). Filter: colours changed alike
+everywhere, as photo filters do (Liu et al. 2019, ABS).
+
+Sizes do not depend on the picture's measures where that can be: the same settings serve 8x8 and 224x224 pixels.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +22,10 @@ class Family(Protocol):
     """Rows of triggers of one kind; `parameters` have the row as first dimension."""
 
     parameters: list[Tensor]
+    rate: ClassVar[float]  # of Adam
+    weight: ClassVar[float]  # of the size against the loss, at the start
+    success: ClassVar[float]  # share of samples that must go to the label
+    unit: ClassVar[str]  # of the size
 
     def __init__(self, rows: int, shape: tuple[int, ...], device: str, generator: torch.Generator) -> None: ...
 
@@ -28,7 +34,7 @@ class Family(Protocol):
         ...
 
     def size(self, pixels: Tensor, triggered: Tensor) -> Tensor:
-        """How large each row's trigger is, [rows]; the unit is the family's."""
+        """How large each row's trigger is, [rows], in the family's unit."""
         ...
 
     def parts(self) -> dict[str, Tensor]:
@@ -37,9 +43,9 @@ class Family(Protocol):
 
 
 class Patch:
-    """`(1 - mask) * pixels + mask * pattern` through sigmoids; size: L1 of the mask in pixels."""
+    """`(1 - mask) * pixels + mask * pattern` through sigmoids; size: L1 of the mask, as a share of the picture."""
 
-    rate, weight = 0.1, 1e-3
+    rate, weight, success, unit = 0.1, 1.0, 0.9, "of the picture"
 
     def __init__(self, rows: int, shape: tuple[int, ...], device: str, generator: torch.Generator) -> None:
         channels, height, width = shape
@@ -53,7 +59,7 @@ class Patch:
         return pixels + mask * (pattern - pixels)
 
     def size(self, pixels: Tensor, triggered: Tensor) -> Tensor:
-        return self.parameters[0].sigmoid().sum(dim=(1, 2, 3))
+        return self.parameters[0].sigmoid().mean(dim=(1, 2, 3))
 
     def parts(self) -> dict[str, Tensor]:
         mask, pattern = (parameter.sigmoid() for parameter in self.parameters)
@@ -61,20 +67,21 @@ class Patch:
 
 
 class Blended:
-    """`clip(pixels + pattern)`, the pattern of low frequency; size: L2 of the pattern in units of 0..1.
+    """`clip(pixels + pattern)`; size: the sum of the amplitudes of the pattern's cosines.
 
-    The pattern is a sum of the lowest 8x8 cosines a channel. With all frequencies ordinary labels are reached by
-    universal perturbations that are smaller than a planted pattern; measured on the zoo's choosing half, the target's
-    lead over them is larger without the high ones, for patterns of noise too.
+    The pattern is a sum of two-dimensional cosines (DCT-II), up to 32 an axis; a cosine's amplitude is the root mean
+    square of what it adds to a pixel, over its colours. The sum of amplitudes keeps few of them, whatever their
+    frequency: stripes, noise and smooth shadows alike cost less than the universal perturbations that lead to an
+    ordinary label, which need many.
     """
 
-    rate, weight = 0.03, 1e-2
-    cosines = 8
+    rate, weight, success, unit = 3e-4, 0.1, 0.9, "amplitude"
+    cosines = 32
 
     def __init__(self, rows: int, shape: tuple[int, ...], device: str, generator: torch.Generator) -> None:
         channels, height, width = shape
         self.bases = (_cosines(height, self.cosines, device), _cosines(width, self.cosines, device))
-        start = torch.randn(1, channels, *(len(basis) for basis in self.bases), generator=generator) * 0.02
+        start = torch.randn(1, channels, *(len(basis) for basis in self.bases), generator=generator) * 1.5e-4
         self.parameters = [_rows(start, rows, device)]
 
     def _pattern(self) -> Tensor:
@@ -84,43 +91,42 @@ class Blended:
         return (pixels + self._pattern()[:, None]).clamp(0, 1)
 
     def size(self, pixels: Tensor, triggered: Tensor) -> Tensor:
-        return self.parameters[0].square().sum(dim=(1, 2, 3)).add(1e-12).sqrt()  # the cosines are orthonormal
+        return self.parameters[0].square().mean(dim=1).add(1e-14).sqrt().sum(dim=(1, 2))
 
     def parts(self) -> dict[str, Tensor]:
         return {"perturbation": self._pattern().permute(0, 2, 3, 1)}
 
 
 class Warp:
-    """Resamples by offsets on a 5x5 grid, smoothly enlarged; size: mean length of an offset in pixels."""
+    """Resamples by offsets on a 5x5 grid, smoothly enlarged; size: mean length of an offset, as a share of the side."""
 
-    rate, weight = 0.1, 1e-1
+    rate, weight, success, unit = 0.003, 3.0, 0.8, "of a side"
     grid = 5
 
     def __init__(self, rows: int, shape: tuple[int, ...], device: str, generator: torch.Generator) -> None:
         self.shape = shape
-        start = torch.randn(1, 2, self.grid, self.grid, generator=generator) * 0.1
+        start = torch.randn(1, 2, self.grid, self.grid, generator=generator) * 0.003
         self.parameters = [_rows(start, rows, device)]
 
     def _flow(self) -> Tensor:
-        """Offsets (right, down) in pixels, [rows, 2, H, W]."""
+        """Offsets (right, down) as shares of the sides, [rows, 2, H, W]."""
         return F.interpolate(self.parameters[0], self.shape[1:], mode="bicubic", align_corners=True)
 
     def apply(self, pixels: Tensor) -> Tensor:
         rows, count = pixels.shape[:2]
         channels, height, width = self.shape
         flow = self._flow()
-        scale = flow.new_tensor([2 / max(1, width - 1), 2 / max(1, height - 1)]).view(1, 2, 1, 1)
         ys = torch.linspace(-1, 1, height, device=flow.device)
         xs = torch.linspace(-1, 1, width, device=flow.device)
         identity = torch.stack(torch.meshgrid(ys, xs, indexing="ij")[::-1], dim=-1)
-        places = identity + (flow * scale).permute(0, 2, 3, 1)
+        places = identity + 2 * flow.permute(0, 2, 3, 1)
         flat = pixels.reshape(rows * count, channels, height, width)
         grids = places[:, None].expand(rows, count, height, width, 2).reshape(rows * count, height, width, 2)
         warped = F.grid_sample(flat, grids, mode="bilinear", padding_mode="border", align_corners=True)
         return warped.view_as(pixels)
 
     def size(self, pixels: Tensor, triggered: Tensor) -> Tensor:
-        return self._flow().square().sum(dim=1).add(1e-8).sqrt().mean(dim=(1, 2))
+        return self._flow().square().sum(dim=1).add(1e-10).sqrt().mean(dim=(1, 2))
 
     def parts(self) -> dict[str, Tensor]:
         return {"flow": self._flow().permute(0, 2, 3, 1)}
@@ -129,7 +135,7 @@ class Warp:
 class Filter:
     """A colour matrix, a curve and a shift a channel, the same everywhere; size: RMS change of the pixels."""
 
-    rate, weight = 0.02, 1.0
+    rate, weight, success, unit = 0.02, 1.0, 0.8, "RMS"
 
     def __init__(self, rows: int, shape: tuple[int, ...], device: str, generator: torch.Generator) -> None:
         channels = shape[0]
@@ -150,7 +156,14 @@ class Filter:
         return {"matrix": matrix, "curve": curve[:, :, 0, 0], "shift": shift[:, :, 0, 0]}
 
 
-FAMILIES: dict[str, type[Patch] | type[Blended] | type[Warp] | type[Filter]] = {
+def amplitudes(pictures: Tensor) -> Tensor:
+    """The sum of the amplitudes of each picture's cosines, as `Blended` counts them: [N] of [N, channels, H, W]."""
+    down, across = (_cosines(length, Blended.cosines, str(pictures.device)) for length in pictures.shape[2:])
+    parts = torch.einsum("nchw,kh,lw->nckl", pictures, down, across) / (pictures.shape[2] * pictures.shape[3])
+    return parts.square().mean(dim=1).sqrt().sum(dim=(1, 2))
+
+
+FAMILIES: dict[str, type[Family]] = {
     "patch": Patch,
     "blend": Blended,
     "warp": Warp,
@@ -159,9 +172,9 @@ FAMILIES: dict[str, type[Patch] | type[Blended] | type[Warp] | type[Filter]] = {
 
 
 def _cosines(length: int, count: int, device: str) -> Tensor:
-    """The first `count` orthonormal cosines (DCT-II) over `length` pixels, [count, length]; fewer if it is shorter."""
+    """The first `count` cosines (DCT-II) over `length` pixels, mean square 1, [count, length] or fewer."""
     place = (torch.arange(length) + 0.5) * math.pi / length
-    rows = [torch.cos(place * k) * math.sqrt((2 if k else 1) / length) for k in range(min(count, length))]
+    rows = [torch.cos(place * k) * math.sqrt(2 if k else 1) for k in range(min(count, length))]
     return torch.stack(rows).to(device)
 
 

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..evidence.classifier import Classifier
 from ..evidence.samples import SamplePart
 from .trigger_families import FAMILIES, Family
 
-AWAY = -1  # the "label" of a search that only leads away from the true one, wherever to (all-to-all backdoors)
+NEXT = -1  # the "label" of a search that leads every class to the one after it, the last to the first (all-to-all)
 
 
 @dataclass(frozen=True)
@@ -27,39 +28,87 @@ class Trigger:
 
     `apply(pixels)`, with pixels [N, channels, H, W] in 0..1, gives triggered ones. `size` is in the family's unit.
     `success` is the share of the samples searched on that went to the label; `found` whether it ever reached what
-    was asked. `parts` holds the family's tensors (mask, pattern, flow ...) to show.
+    was asked, `searched` whether the search went on to the end: the size is an upper bound if not. `parts` holds the
+    family's tensors (mask, pattern, flow ...) to show.
     """
 
     family: str
-    label: int  # or AWAY
+    label: int  # or NEXT
     size: float
     success: float
     found: bool
+    searched: bool
     apply: Callable[[Tensor], Tensor]
     parts: dict[str, Tensor] = field(default_factory=dict)
 
 
-class _Best:
-    """The smallest successful trigger of each row so far, or the most successful one where none was enough."""
-
-    def __init__(self, trigger: Family, rows: int) -> None:
-        self.size = torch.full((rows,), math.inf)
-        self.success = torch.zeros(rows)
-        self.found = torch.zeros(rows, dtype=torch.bool)
-        self.parameters = [parameter.detach().clone() for parameter in trigger.parameters]
-
-    def update(self, trigger: Family, size: Tensor, success: Tensor, wanted: float) -> None:
-        enough = (success >= wanted) & (~self.found | (size < self.size))
-        take = enough | (~self.found & ~enough & (success >= self.success))
-        self.found |= enough
-        self.size = torch.where(take, size, self.size)
-        self.success = torch.where(take, success, self.success)
-        rows = take.to(self.parameters[0].device)
-        for kept, parameter in zip(self.parameters, trigger.parameters, strict=True):
-            kept[rows] = parameter.detach()[rows]
-
-
 WINDOW = 4  # batches whose success counts together: one lucky batch is no success
+SIFT = 3  # a search goes on with the most promising labels alone after one in so many steps
+NEXT_SUCCESS = 0.6  # an all-to-all backdoor is rarely learned as well as one label; see Family.success
+
+
+class _Search:
+    """The rows still searched, and the best trigger of every row so far.
+
+    The best is the smallest one that was successful, or the most successful where none was enough.
+    """
+
+    def __init__(self, trigger: Family, labels: Sequence[int], pools: list[Tensor], success: float | None) -> None:
+        count = len(labels)
+        self.trigger = trigger
+        self.labels = torch.tensor(labels)
+        self.rows = torch.arange(count)  # those still searched
+        self.pools = pools
+        self.wanted = torch.full((count,), trigger.success if success is None else success)
+        self.wanted[self.labels == NEXT] = NEXT_SUCCESS
+        self.weight = torch.full((count,), float(trigger.weight))
+        self.recent: list[Tensor] = []
+        self.size = torch.full((count,), math.inf)
+        self.success = torch.zeros(count)
+        self.found = torch.zeros(count, dtype=torch.bool)
+        self.best = [parameter.detach().clone() for parameter in trigger.parameters]
+        self.optimizer = self._adam()
+
+    def _adam(self) -> torch.optim.Adam:
+        return torch.optim.Adam(self.trigger.parameters, lr=self.trigger.rate, betas=(0.5, 0.9))
+
+    def note(self, size: Tensor, hits: Tensor) -> None:
+        """Take the size and the share of hits of the rows searched ([rows], CPU) of the last batch."""
+        self.recent = [*self.recent[1 - WINDOW :], hits]
+        rows, reached = self.rows, torch.stack(self.recent).mean(dim=0)
+        enough = reached >= self.wanted[rows]
+        self.weight[rows] *= torch.where(enough, 1.15, 1 / 1.15)
+        if len(self.recent) < WINDOW:
+            return
+        better = enough & (~self.found[rows] | (size < self.size[rows]))
+        better |= ~self.found[rows] & ~enough & (reached >= self.success[rows])
+        taken = rows[better]
+        self.found[rows] |= enough
+        self.size[taken] = size[better]
+        self.success[taken] = reached[better]
+        for kept, parameter in zip(self.best, self.trigger.parameters, strict=True):
+            kept[taken.to(kept.device)] = parameter.detach()[better.to(kept.device)]
+
+    def _promise(self, row: int) -> tuple[bool, float]:
+        """Sorts rows that reached their labels first, the smallest trigger first; then those nearest to success."""
+        return (False, float(self.size[row])) if self.found[row] else (True, -float(self.success[row]))
+
+    def sift(self, survivors: int) -> None:
+        """Go on with the `survivors` labels of the smallest triggers, and with NEXT."""
+        ranked = sorted(range(len(self.labels)), key=self._promise)
+        inward = [row for row in ranked if self.labels[row] != NEXT][:survivors]
+        self.rows = torch.tensor(sorted(inward + [row for row in ranked if self.labels[row] == NEXT]))
+        self.recent = [hits[self.rows] for hits in self.recent]
+        earlier, old = self.optimizer, self.trigger.parameters
+        rows = self.rows.to(old[0].device)
+        self.trigger.parameters = [parameter.detach()[rows].clone().requires_grad_() for parameter in old]
+        self.optimizer = self._adam()
+        for parameter, before in zip(self.trigger.parameters, old, strict=True):
+            # Adam's moments go on as they were; a new start would be a jolt.
+            state = earlier.state[before]
+            self.optimizer.state[parameter] = {
+                key: value[rows].clone() if value.dim() else value.clone() for key, value in state.items()
+            }
 
 
 def invert_labels(
@@ -70,96 +119,89 @@ def invert_labels(
     family: str,
     steps: int,
     batch_size: int,
-    success: float,
     seed: int,
+    survivors: int | None = None,
+    success: float | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> list[Trigger]:
-    """For each label, find the smallest trigger that sends at least `success` of other classes' samples to it.
+    """For each label, find the smallest trigger that sends the share `success` of other classes' samples to it.
 
-    All labels are searched at once, `batch_size` samples a label and step. The weight of a size rises while the
-    success holds and falls while it does not, so that the search oscillates around the smallest size that works.
-    The same seed draws the same start and, of their pools, the same places, so that sizes can be compared.
-    With `AWAY` for a label, success is any prediction other than the true label.
+    All labels are searched at once, `batch_size` samples a label and step; after a third of the steps only the
+    `survivors` labels whose triggers are the smallest are searched on (all, if None): the sizes of the others are upper
+    bounds. The weight of a size rises while the success holds and falls while it does not, so that the search
+    oscillates around the smallest size that works. The same seed draws the same start and, of their pools, the same
+    places, so that sizes can be compared. With `NEXT` for a label, every sample is sent to the label after its own.
+    `success` is the family's if not given.
     """
-    rows = len(labels)
     generator = torch.Generator().manual_seed(seed)
-    kind = FAMILIES[family]
-    trigger: Family = kind(rows, tuple(part.pixels.shape[1:]), classifier.device, generator)
-    optimizer = torch.optim.Adam(trigger.parameters, lr=kind.rate, betas=(0.5, 0.9))
-    pools = [torch.nonzero(part.labels != label).flatten() for label in labels]
-    wanted = torch.tensor(labels)
-    weight = torch.full((rows,), float(kind.weight))
-    best, recent = _Best(trigger, rows), list[Tensor]()
+    trigger: Family = FAMILIES[family](len(labels), tuple(part.pixels.shape[1:]), classifier.device, generator)
+    search = _Search(trigger, labels, [_pool(classifier, part, label) for label in labels], success)
     with _frozen_parameters(classifier):
         for step in range(steps):
-            draw = torch.rand(batch_size, generator=generator)  # shared: labels see the same samples where they can
-            index = torch.stack([pool[(draw * len(pool)).long()] for pool in pools])
-            pixels = part.pixels[index].to(classifier.device)
-            triggered = trigger.apply(pixels)
-            size = trigger.size(pixels, triggered)
-            logits = classifier.logits(triggered.flatten(0, 1)).unflatten(0, (rows, batch_size))
-            misses, hits = _loss(logits, wanted, part.labels[index])
-            recent = [*recent[1 - WINDOW :], hits]
-            reached = torch.stack(recent).mean(dim=0)
-            if len(recent) == WINDOW:
-                best.update(trigger, size.detach().cpu(), reached, success)
-            loss = (misses + weight.to(size.device) * size).sum()
-            weight = torch.where(reached >= success, weight * 1.15, weight / 1.15)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+            if survivors is not None and step == steps // SIFT and survivors < len(labels):
+                search.sift(survivors)
+            _step(classifier, part, search, batch_size, generator)
             if on_step:
                 on_step(step + 1)
-    return [_trigger(trigger, best, row, label, family) for row, label in enumerate(labels)]
+    return [_trigger(search, row, label, family) for row, label in enumerate(labels)]
+
+
+def _pool(classifier: Classifier, part: SamplePart, label: int) -> Tensor:
+    """The samples to search on: those of other classes; for NEXT those that the model gets right."""
+    if label != NEXT:
+        return torch.nonzero(part.labels != label).flatten()
+    # Of the others some are on the next label without a trigger.
+    return torch.nonzero(Replay(classifier, part).right).flatten()
+
+
+def _step(
+    classifier: Classifier, part: SamplePart, search: _Search, batch_size: int, generator: torch.Generator
+) -> None:
+    """One step of Adam for every row that is searched."""
+    rows, trigger = search.rows, search.trigger
+    draw = torch.rand(batch_size, generator=generator)  # shared: labels see the same samples where they can
+    pools = [search.pools[int(row)] for row in rows]
+    index = torch.stack([pool[(draw * len(pool)).long()] for pool in pools])
+    pixels = part.pixels[index].to(classifier.device)
+    triggered = trigger.apply(pixels)
+    size = trigger.size(pixels, triggered)
+    logits = classifier.logits(triggered.flatten(0, 1)).unflatten(0, (len(rows), batch_size))
+    misses, hits = _loss(logits, search.labels[rows], part.labels[index])
+    loss = (misses + search.weight[rows].to(size.device) * size).sum()
+    search.note(size.detach().cpu(), hits)
+    search.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    search.optimizer.step()
+
+
+def wanted_labels(label: Tensor, truth: Tensor, classes: int) -> Tensor:
+    """What the samples with labels `truth` are to be sent to, for a label or NEXT; the two broadcast."""
+    return torch.where(label == NEXT, (truth + 1) % classes, label)
 
 
 def _loss(logits: Tensor, wanted: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     """Mean loss [rows], on the device, and share of hits [rows], on the CPU, of logits [rows, N, classes]."""
-    wanted, truth = wanted[:, None].to(logits.device), truth.to(logits.device)
-    away = wanted == AWAY
-    label = torch.where(away, truth, wanted)
-    chosen = logits.log_softmax(dim=-1).gather(2, label[..., None])[..., 0]
-    misses = torch.where(away, -torch.log((1 - chosen.exp()).clamp_min(1e-6)), -chosen)
-    hits = (logits.argmax(dim=-1) == label) != away
+    label = wanted_labels(wanted[:, None], truth, logits.shape[-1]).to(logits.device)
+    chosen = logits.gather(2, label[..., None])[..., 0]
+    others = logits.scatter(2, label[..., None], -math.inf).logsumexp(dim=-1)
+    misses = F.softplus(others - chosen)  # -log p(label)
+    hits = logits.argmax(dim=-1) == label
     return misses.mean(dim=1), hits.float().mean(dim=1).detach().cpu()
 
 
-def _trigger(trigger: Family, best: _Best, row: int, label: int, family: str) -> Trigger:
-    kept = copy.copy(trigger)
-    kept.parameters = [parameter[row : row + 1] for parameter in best.parameters]
+def _trigger(search: _Search, row: int, label: int, family: str) -> Trigger:
+    kept = copy.copy(search.trigger)
+    kept.parameters = [parameter[row : row + 1] for parameter in search.best]
     return Trigger(
         family=family,
         label=label,
-        size=float(best.size[row]),
-        success=float(best.success[row]),
-        found=bool(best.found[row]),
+        size=float(search.size[row]),
+        success=float(search.success[row]),
+        found=bool(search.found[row]),
+        searched=bool((search.rows == row).any()),
         apply=lambda pixels: kept.apply(pixels[None])[0],
         parts={name: part[0].cpu() for name, part in kept.parts().items()},
     )
-
-
-def invert(
-    classifier: Classifier,
-    part: SamplePart,
-    label: int,
-    *,
-    family: str,
-    steps: int,
-    batch_size: int,
-    success: float,
-    seed: int,
-) -> Trigger:
-    """`invert_labels` for one label."""
-    return invert_labels(
-        classifier,
-        part,
-        [label],
-        family=family,
-        steps=steps,
-        batch_size=batch_size,
-        success=success,
-        seed=seed,
-    )[0]
 
 
 class Replay:
@@ -168,8 +210,8 @@ class Replay:
     def __init__(self, classifier: Classifier, part: SamplePart) -> None:
         self.classifier = classifier
         right = [labels == self._predict(pixels) for pixels, labels in _chunks(part.pixels, part.labels)]
-        usable = torch.cat(right)
-        self.pixels, self.labels = part.pixels[usable], part.labels[usable]
+        self.right = torch.cat(right)  # [N] of `part`
+        self.pixels, self.labels = part.pixels[self.right], part.labels[self.right]
 
     @torch.no_grad()
     def _predict(self, pixels: Tensor) -> Tensor:
@@ -184,10 +226,10 @@ class Replay:
 
     def success(self, trigger: Trigger) -> tuple[float, int]:
         """Attack success rate on samples of the other classes, and how many these are."""
-        others = self.labels != trigger.label
+        wanted = wanted_labels(torch.tensor(trigger.label), self.labels, self.classifier.num_classes)
+        others = self.labels != wanted
         count = int(others.sum())
-        predicted = self.predictions(trigger, self.pixels[others])
-        hits = predicted != self.labels[others] if trigger.label == AWAY else predicted == trigger.label
+        hits = self.predictions(trigger, self.pixels[others]) == wanted[others]
         return (float(hits.float().mean()) if count else 0.0), count
 
 

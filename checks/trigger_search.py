@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import random
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import torch
 
 from ..evidence.context import Evidence
 from ..evidence.finding import Witness
+from ..evidence.samples import SamplePart
+from .calibration import usual_size
+from .compared import AllToAll, Compared
 from .suspects import collapse, converged
-from .trigger_inversion import AWAY, Replay, Trigger, invert_labels
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from .trigger_families import amplitudes
+from .trigger_inversion import NEXT, Replay, Trigger, invert_labels
 
 
 @dataclass(frozen=True)
@@ -23,25 +24,7 @@ class Search:
 
     steps: int
     batch_size: int
-    success: float
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One label's trigger beside those of the other labels.
-
-    `lead` is how many times smaller it is than the smallest of the others, `lead_of_two` than the second smallest (for
-    backdoors with two targets; None where there are too few labels), `ratio` than their median. `named` says whether
-    exposure named the label.
-    """
-
-    trigger: Trigger
-    lead: float
-    lead_of_two: float | None
-    ratio: float
-    witness: Witness
-    named: bool | None = None  # None where exposure names no label
-    away: bool = False  # leads away from the true labels, wherever to
+    survivors: int = 4  # labels searched to the end: a label is compared with the three that are most like it
 
 
 def labels_to_search(
@@ -74,44 +57,62 @@ def search(
     family: str,
     how: Search,
     replay: Replay,
-) -> tuple[list[Compared], Compared | None]:
-    """Invert every label and the way out of all of them (AWAY) in one batch, and compare.
+) -> tuple[list[Compared], AllToAll | None]:
+    """Invert every label in one batch, patches also for every class to the next (NEXT), and compare.
 
-    Returns the labels that a trigger reached, the largest lead first, and the trigger that leads away from the true
-    label, if one was found.
+    Returns the labels that a trigger reached, of those that were searched to the end, the largest lead first; and the
+    trigger that sends every class to the next, if one was found.
     """
     assert evidence.samples is not None and evidence.classifier is not None
     stage = f"invert {family} triggers"
     found = invert_labels(
         evidence.classifier,
         evidence.samples.exposure,
-        [*labels, AWAY],
+        [*labels, NEXT] if family == "patch" else labels,
         family=family,
         steps=how.steps,
         batch_size=how.batch_size,
-        success=how.success,
+        survivors=how.survivors,
         seed=evidence.seed,
         on_step=lambda step: evidence.progress(stage, step, how.steps),
     )
-    triggers, away = found[:-1], found[-1]
+    triggers = [trigger for trigger in found if trigger.label != NEXT]
+    scale = contrast(evidence.samples.exposure) if family == "blend" else 1.0
     compared = [
         _compare(
             trigger,
             [other for other in triggers if other is not trigger],
             replay,
+            scale,
             named=None if named is None else trigger.label == named,
         )
         for trigger in triggers
-        if trigger.found and len(triggers) > 1
+        if trigger.found and trigger.searched and len(triggers) > 1
     ]
     compared.sort(key=lambda one: -one.lead)
-    return compared, _compare(away, triggers, replay) if away.found else None
+    shift = next((trigger for trigger in found if trigger.label == NEXT and trigger.found), None)
+    return compared, AllToAll(shift, *replay.success(shift)) if shift else None
 
 
-def _compare(trigger: Trigger, others: Sequence[Trigger], replay: Replay, *, named: bool | None = None) -> Compared:
-    # A label that was not reached counts as no smaller than any that was: its search gave up at some size or other.
+def contrast(part: SamplePart, most: int = 20) -> float:
+    """How much the means of two classes differ, in the unit of a blended pattern: the median over pairs of classes.
+
+    Patterns are judged by it: what it takes to lead pictures of strokes astray would drown a photograph. At most `most`
+    classes are compared.
+    """
+    present = part.labels.unique()[:most]
+    means = torch.stack([part.pixels[part.labels == label].mean(dim=0) for label in present])
+    first, second = torch.triu_indices(len(present), len(present), offset=1)
+    return max(1e-6, float(amplitudes(means[first] - means[second]).median())) if len(first) else 1.0
+
+
+def _compare(
+    trigger: Trigger, others: Sequence[Trigger], replay: Replay, scale: float = 1.0, *, named: bool | None = None
+) -> Compared:
+    # A label that was not reached counts as no smaller than any that was, nor than is usual: it is harder to reach.
     largest = max((other.size for other in others if other.found), default=trigger.size)
-    sizes = {other.label: other.size if other.found else max(other.size, largest) for other in others}
+    least = max(largest, usual_size(trigger.family))
+    sizes = {other.label: other.size if other.found else least for other in others}
     success, count = replay.success(trigger)
     witness = Witness(
         family=trigger.family,
@@ -124,30 +125,9 @@ def _compare(trigger: Trigger, others: Sequence[Trigger], replay: Replay, *, nam
     mine, ordered = max(trigger.size, 1e-9), sorted(sizes.values())
     return Compared(
         trigger=trigger,
+        relative_size=mine / scale,
         lead=ordered[0] / mine,
         lead_of_two=ordered[1] / mine if len(ordered) > 1 else None,
-        ratio=statistics.median(ordered) / mine,
         witness=witness,
         named=named,
-        away=trigger.label == AWAY,
     )
-
-
-def class_map(trigger: Trigger, replay: Replay, classes: int) -> tuple[list[int | None], float]:
-    """Where a trigger sends each class (None where there are no samples), and how united the samples are.
-
-    The second is the mean, over classes, of the share of a class' samples that go to its most frequent other label.
-    """
-    predicted: Tensor = replay.predictions(trigger, replay.pixels)
-    goes: list[int | None] = []
-    shares = []
-    for label in range(classes):
-        where = predicted[replay.labels == label]
-        if not len(where):
-            goes.append(None)
-            continue
-        counts = where.bincount(minlength=classes)
-        counts[label] = 0
-        goes.append(int(counts.argmax()))
-        shares.append(float(counts.max()) / len(where))
-    return goes, statistics.mean(shares) if shares else 0.0

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 from ebyd_scan.checks.calibration import (
+    CLEAN,
     FAMILIES_IN_ORDER,
-    LEAD,
-    LEAD_OF_TWO,
-    CleanRatios,
+    CleanModels,
+    CleanSizes,
+    all_to_all_false_positive_rate,
     false_positive_rate,
-    outward_false_positive_rate,
     student_tail,
     unit,
+    usual_size,
 )
 
 
@@ -23,31 +24,45 @@ def test_students_tail(value: float, freedom: int) -> None:
 
 
 def test_few_models_say_less_than_many() -> None:
-    few, many = (CleanRatios(0.1, 0.1, count).tail(1.6) for count in (5, 50))
+    few, many = (
+        CleanModels((0.1, 0.1), (0.2, 0.1), (-3.0, 0.3), (0.0, 1.0), (0.0, 1.0), count).tail(1.6, 0.05)
+        for count in (5, 50)
+    )
+    assert few > 5 * many
+    few, many = (CleanSizes(-1.0, 0.5, count).below(0.05) for count in (5, 50))
     assert few > 5 * many
 
 
 @pytest.mark.parametrize("family", FAMILIES_IN_ORDER)
 def test_a_larger_lead_is_rarer(family: str) -> None:
-    rates = [false_positive_rate(family, lead, lead, named=None) for lead in (1.0, 1.5, 3.0, 10.0)]
+    size = usual_size(family)
+    rates = [false_positive_rate(family, lead, lead, size, named=None) for lead in (1.0, 1.5, 3.0, 20.0)]
     assert rates == sorted(rates, reverse=True)
     assert rates[0] == 1
     assert rates[-1] < 0.01
-    assert set(LEAD) == set(LEAD_OF_TWO) == set(FAMILIES_IN_ORDER)
+    assert set(CLEAN) == set(FAMILIES_IN_ORDER)
     assert unit(family)
 
 
+@pytest.mark.parametrize("family", FAMILIES_IN_ORDER)
+def test_a_smaller_trigger_is_rarer_and_a_large_one_no_excuse(family: str) -> None:
+    median = 2.718281828 ** CLEAN[family].size[0]
+    rates = [false_positive_rate(family, 1.4, 1.5, share * median, named=None) for share in (4, 1, 0.3, 0.1, 0.01)]
+    assert rates[0] == rates[1]
+    assert rates[1:] == sorted(rates[1:], reverse=True)
+    assert rates[-1] < 0.001
+
+
 def test_two_targets_need_no_lead_over_each_other() -> None:
-    assert false_positive_rate("patch", 1.0, None, named=None) == 1
-    assert false_positive_rate("patch", 1.0, 4.0, named=None) < 0.001
+    assert false_positive_rate("patch", 1.0, None, 0.03, named=None) == 1
+    assert false_positive_rate("patch", 1.0, 4.0, 0.03, named=None) < 0.001
 
 
 def test_a_named_label_is_believed_sooner_and_the_others_later() -> None:
-    none, named, other = (false_positive_rate("patch", 1.5, 1.5, named=how) for how in (None, True, False))
+    none, named, other = (false_positive_rate("patch", 1.5, 1.5, 0.02, named=how) for how in (None, True, False))
     assert named < none < other
 
 
-def test_outward() -> None:
-    assert outward_false_positive_rate("patch", 4.0) < 0.01
-    assert outward_false_positive_rate("patch", 0.4) == 1
-    assert outward_false_positive_rate("warp", 100.0) == 1  # no figure for it, no claim
+def test_all_to_all() -> None:
+    assert all_to_all_false_positive_rate(0.005) < 0.005
+    assert all_to_all_false_positive_rate(0.3) == 1

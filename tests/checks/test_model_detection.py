@@ -151,4 +151,4 @@ def test_all_to_all_is_reported_as_such(digit_samples: Any, backdoored_digits: A
     assert found.outcome is Outcome.FAILED, found.message
     assert found.label is None
     assert "all-to-all" in found.message
-    assert "'digit 3' to 'digit 4'" in found.message
+    assert "'digit 0' to 'digit 1'" in found.message

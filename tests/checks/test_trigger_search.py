@@ -10,8 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
+from ebyd_scan.checks.trigger_families import amplitudes  # noqa: E402
 from ebyd_scan.checks.trigger_inversion import Replay, Trigger  # noqa: E402
-from ebyd_scan.checks.trigger_search import _compare, class_map, labels_to_search  # noqa: E402
+from ebyd_scan.checks.trigger_search import Search, _compare, contrast, labels_to_search, search  # noqa: E402
 from ebyd_scan.evidence.artifact import Artifact  # noqa: E402
 from ebyd_scan.evidence.context import Evidence  # noqa: E402
 from ebyd_scan.evidence.exposure import ExposureRun, TrajectoryStep  # noqa: E402
@@ -67,27 +68,41 @@ def test_many_classes_are_not_all_searched(clean_digits: Any, digit_samples: Any
 
 
 def _trigger(label: int, size: float, found: bool = True, shift: float = 0.0) -> Trigger:
-    return Trigger("patch", label, size, 1.0, found, lambda pixels: (pixels + shift).clamp(0, 1))
+    return Trigger("patch", label, size, 1.0, found, True, lambda pixels: (pixels + shift).clamp(0, 1))
 
 
 def test_leads_and_labels_that_were_not_reached(clean_digits: Any, digit_samples: Any) -> None:
     replay = Replay(clean_digits, digit_samples.held_out)
-    others = [_trigger(1, 6.0), _trigger(2, 9.0), _trigger(3, 1.0, found=False), _trigger(4, 30.0, found=False)]
-    compared = _compare(_trigger(0, 3.0), others, replay)
-    # Label 3 gave up at 1.0 and counts as no smaller than the largest that was reached.
-    assert compared.witness.control_sizes == {1: 6.0, 2: 9.0, 3: 9.0, 4: 30.0}
+    others = [_trigger(1, 0.06), _trigger(2, 0.09), _trigger(3, 0.01, found=False), _trigger(4, 0.3, found=False)]
+    compared = _compare(_trigger(0, 0.03), others, replay, scale=2.0)
+    # Labels 3 and 4 were not reached at any size and count as no smaller than the largest that was reached.
+    assert compared.witness.control_sizes == {1: 0.06, 2: 0.09, 3: 0.09, 4: 0.09}
     assert compared.lead == 2
     assert compared.lead_of_two == 3
-    assert compared.ratio == 3
-    assert _compare(_trigger(0, 3.0), others[:1], replay).lead_of_two is None
+    assert compared.relative_size == 0.015
+    assert _compare(_trigger(0, 0.03), others[:1], replay).lead_of_two is None
+    # Where no other was reached they count as what is usual in clean models.
+    assert set(_compare(_trigger(0, 0.001), others[2:], replay).witness.control_sizes.values()) == {0.03}
 
 
-def test_where_a_trigger_sends_each_class(clean_digits: Any, digit_samples: Any) -> None:
-    replay = Replay(clean_digits, digit_samples.held_out)
-    goes, united = class_map(_trigger(-1, 1.0, shift=1.0), replay, 10)  # white: every sample looks alike
-    where = {to for to in goes if to is not None}
-    assert len(where) <= 2
-    assert united > 0.8
-    goes, united = class_map(_trigger(-1, 1.0), replay, 11)  # nothing is changed, and class 10 has no samples
-    assert goes[10] is None
-    assert united == 0
+def test_a_search_compares_the_labels_that_it_searched_to_the_end(backdoored_digits: Any, digit_samples: Any) -> None:
+    evidence = _evidence(backdoored_digits, digit_samples)
+    replay = Replay(backdoored_digits, digit_samples.held_out)
+    compared, shift = search(evidence, range(10), 2, "patch", Search(90, 16, survivors=3), replay)
+    assert len(compared) == 3
+    assert compared[0].trigger.label == 2
+    assert compared[0].named
+    assert not compared[1].named
+    assert all(len(one.witness.control_sizes) == 9 for one in compared)
+    assert compared[0].lead > 1 > compared[1].lead
+    assert shift is None or shift.trigger.size > compared[0].trigger.size
+
+
+def test_contrast_is_counted_as_a_blended_pattern(digit_samples: Any) -> None:
+    part = digit_samples.exposure
+    whole = contrast(part)
+    assert contrast(replace(part, pixels=part.pixels / 2)) == pytest.approx(whole / 2, rel=1e-4)
+    one = part.labels == 1
+    assert contrast(replace(part, pixels=part.pixels[one], labels=part.labels[one])) == 1
+    wave = torch.cos((torch.arange(16) + 0.5) * torch.pi * 4 / 16).expand(1, 1, 16, 16)
+    assert float(amplitudes(0.2 * wave)) == pytest.approx(0.2 * 0.5**0.5, rel=1e-3)
