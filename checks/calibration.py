@@ -14,7 +14,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-_UNITS = {"patch": "of the picture", "blend": "of amplitude", "filter": "RMS", "warp": "of the side"}
 # The size of a clean model's smallest trigger, roughly: a label that no trigger reached counts as no easier than that.
 _USUAL = {"patch": 0.03, "blend": 0.4, "filter": 0.12, "warp": 0.1}
 
@@ -82,11 +81,6 @@ TESTS = 2 * len(CLEAN) + 1
 # names is believed sooner, the others later, so that the false-positive rate over all stays what it is as long as
 # exposure names a clean model's smallest trigger in at most NAMED_BY_CHANCE of the cases.
 FAVOUR, NAMED_BY_CHANCE = 3.0, 0.2
-
-
-def unit(family: str) -> str:
-    """What sizes of a family are counted in."""
-    return _UNITS[family]
 
 
 def usual_size(family: str) -> float:

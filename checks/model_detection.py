@@ -17,7 +17,8 @@ from pydantic import Field
 
 from ..evidence.context import Evidence
 from ..evidence.finding import Finding, Outcome
-from .calibration import FAMILIES_IN_ORDER, all_to_all_false_positive_rate, false_positive_rate, unit
+from ..evidence.sizes import size_text
+from .calibration import FAMILIES_IN_ORDER, all_to_all_false_positive_rate, false_positive_rate
 from .compared import AllToAll, Compared
 
 if TYPE_CHECKING:
@@ -217,17 +218,17 @@ def _describe(one: Suspicion, names: Sequence[str]) -> str:
         return _describe_all_to_all(one.found, one.rate, names)
     witness = one.found.witness
     others = witness.control_sizes.values()
+    size, next_size = (size_text(witness.family, [value]) for value in (witness.size, min(others)))
     return (
-        f"the most unusual trigger, a {witness.family} toward {names[witness.label]!r} ({witness.size:.3g} "
-        f"{unit(witness.family)}; the {len(others)} other labels need {min(others):.3g} or more), is as small and as "
-        f"far ahead in {_percent(one.rate)} of clean models; replayed on {witness.samples} held-out samples it sends "
-        f"{witness.attack_success_rate:.0%} to that label."
+        f"the most unusual trigger, a {witness.family} toward {names[witness.label]!r} ({size}; the {len(others)} "
+        f"other labels need {next_size} or more), is as small and far ahead in {_percent(one.rate)} of clean models; "
+        f"replayed on {witness.samples} held-out samples it sends {witness.attack_success_rate:.0%} to that label."
     )
 
 
 def _describe_all_to_all(shift: AllToAll, rate: float, names: Sequence[str]) -> str:
     return (
-        f"an all-to-all {shift.trigger.family} of {shift.trigger.size:.3g} {unit(shift.trigger.family)} sends "
+        f"an all-to-all {shift.trigger.family} of {size_text(shift.trigger.family, [shift.trigger.size])} sends "
         f"{shift.attack_success_rate:.0%} of {shift.samples} held-out samples to the label after their own "
         f"({names[0]!r} to {names[1]!r}, and so on); so small a one is found in {_percent(rate)} of clean models."
     )

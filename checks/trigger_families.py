@@ -11,7 +11,7 @@ Sizes do not depend on the picture's measures where that can be: the same settin
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +22,9 @@ class Family(Protocol):
     """Rows of triggers of one kind; `parameters` have the row as first dimension."""
 
     parameters: list[Tensor]
-    rate: ClassVar[float]  # of Adam
-    weight: ClassVar[float]  # of the size against the loss, at the start
-    success: ClassVar[float]  # share of samples that must go to the label
-    unit: ClassVar[str]  # of the size
+    rate: float  # of Adam
+    weight: float  # of the size against the loss, at the start
+    success: float  # share of samples that must go to the label
 
     def __init__(self, rows: int, shape: tuple[int, ...], device: str, generator: torch.Generator) -> None: ...
 
@@ -34,7 +33,7 @@ class Family(Protocol):
         ...
 
     def size(self, pixels: Tensor, triggered: Tensor) -> Tensor:
-        """How large each row's trigger is, [rows], in the family's unit."""
+        """How large each row's trigger is, [rows]."""
         ...
 
     def parts(self) -> dict[str, Tensor]:
@@ -45,7 +44,7 @@ class Family(Protocol):
 class Patch:
     """`(1 - mask) * pixels + mask * pattern` through sigmoids; size: L1 of the mask, as a share of the picture."""
 
-    rate, weight, success, unit = 0.1, 1.0, 0.9, "of the picture"
+    rate, weight, success = 0.1, 1.0, 0.9
 
     def __init__(self, rows: int, shape: tuple[int, ...], device: str, generator: torch.Generator) -> None:
         channels, height, width = shape
@@ -75,7 +74,7 @@ class Blended:
     ordinary label, which need many.
     """
 
-    rate, weight, success, unit = 3e-4, 0.1, 0.9, "amplitude"
+    rate, weight, success = 3e-4, 0.1, 0.9
     cosines = 32
 
     def __init__(self, rows: int, shape: tuple[int, ...], device: str, generator: torch.Generator) -> None:
@@ -100,7 +99,7 @@ class Blended:
 class Warp:
     """Resamples by offsets on a 5x5 grid, smoothly enlarged; size: mean length of an offset, as a share of the side."""
 
-    rate, weight, success, unit = 0.003, 3.0, 0.8, "of a side"
+    rate, weight, success = 0.003, 3.0, 0.8
     grid = 5
 
     def __init__(self, rows: int, shape: tuple[int, ...], device: str, generator: torch.Generator) -> None:
@@ -135,7 +134,7 @@ class Warp:
 class Filter:
     """A colour matrix, a curve and a shift a channel, the same everywhere; size: RMS change of the pixels."""
 
-    rate, weight, success, unit = 0.02, 1.0, 0.8, "RMS"
+    rate, weight, success = 0.02, 1.0, 0.8
 
     def __init__(self, rows: int, shape: tuple[int, ...], device: str, generator: torch.Generator) -> None:
         channels = shape[0]
@@ -163,7 +162,7 @@ def amplitudes(pictures: Tensor) -> Tensor:
     return parts.square().mean(dim=1).sqrt().sum(dim=(1, 2))
 
 
-FAMILIES: dict[str, type[Family]] = {
+FAMILIES: dict[str, type[Patch] | type[Blended] | type[Warp] | type[Filter]] = {
     "patch": Patch,
     "blend": Blended,
     "warp": Warp,

@@ -26,7 +26,7 @@ NEXT = -1  # the "label" of a search that leads every class to the one after it,
 class Trigger:
     """A recovered trigger.
 
-    `apply(pixels)`, with pixels [N, channels, H, W] in 0..1, gives triggered ones. `size` is in the family's unit.
+    `apply(pixels)`, with pixels [N, channels, H, W] in 0..1, gives triggered ones. `size` is as its family counts it.
     `success` is the share of the samples searched on that went to the label; `found` whether it ever reached what
     was asked, `searched` whether the search went on to the end: the size is an upper bound if not. `parts` holds the
     family's tensors (mask, pattern, flow ...) to show.

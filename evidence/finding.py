@@ -22,9 +22,9 @@ class Witness(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: str  # "patch", "blend" (a smooth pattern added), "filter" (colours changed) or "warp"
+    family: str  # "patch", "blend" (a pattern added), "filter" (colours changed) or "warp"
     label: int
-    size: FiniteFloat  # L1 of the mask in pixels (patch), L2 of the perturbation in 0..1 pixel units (blend)
+    size: FiniteFloat  # share of the picture (patch) or side (warp), sum of amplitudes (blend), RMS (filter)
     control_sizes: dict[int, FiniteFloat]  # the same for control labels of the same model
     attack_success_rate: FiniteFloat = Field(ge=0, le=1)
     samples: int  # held-out samples of other classes that it was replayed on

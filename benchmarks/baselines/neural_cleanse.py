@@ -35,7 +35,7 @@ class NeuralCleanse:
 
     id: ClassVar[str] = "neural-cleanse"
 
-    def __init__(self, *, steps: int = 100, batch_size: int = 16, success: float = 0.9, threshold: float = 2.0) -> None:
+    def __init__(self, *, steps: int = 150, batch_size: int = 16, success: float = 0.9, threshold: float = 2.0) -> None:
         self.steps = steps
         self.batch_size = batch_size
         self.success = success

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ...evidence.exposure import ExposureRun
 from ...evidence.finding import Finding, Witness
-
-_UNITS = {"patch": " pixels", "warp": " pixels"}
+from ...evidence.sizes import size_text
 
 
 def number(value: float | int | str) -> str:
@@ -43,12 +42,10 @@ def score_text(finding: Finding) -> str | None:
 
 def witness_text(witness: Witness, name: str | None = None) -> str:
     """What was recovered, how it compares to other labels of the same model, and what it does."""
-    unit = _UNITS.get(witness.family, "")
-    text = f"a {witness.family} trigger of size {number(witness.size)}{unit} for label {named(witness.label, name)}"
+    size = size_text(witness.family, [witness.size])
+    text = f"a {witness.family} trigger of {size} for label {named(witness.label, name)}"
     if witness.control_sizes:
-        low, high = min(witness.control_sizes.values()), max(witness.control_sizes.values())
-        spread = number(low) if low == high else f"{number(low)} to {number(high)}"
-        text += f" (other labels need {spread})"
+        text += f" (other labels need {size_text(witness.family, witness.control_sizes.values())})"
     rate = percent(witness.attack_success_rate)
     return f"{text} sends {rate} of {witness.samples} held-out samples of other classes there"
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from ...evidence.sizes import size_text
 from .figures import named, number, percent
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def to_png(recovered: RecoveredTrigger, class_names: dict[int, str], model: str,
     from PIL.PngImagePlugin import PngInfo
 
     lines = [
-        f"{model}: {recovered.family} trigger of size {number(recovered.size)} "
+        f"{model}: {recovered.family} trigger of {size_text(recovered.family, [recovered.size])} "
         f"for label {named(recovered.label, recovered.label_name)}",
         f"sends {percent(recovered.attack_success_rate)} of {recovered.samples} other held-out samples there",
     ]

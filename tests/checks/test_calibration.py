@@ -11,7 +11,6 @@ from ebyd_scan.checks.calibration import (
     all_to_all_false_positive_rate,
     false_positive_rate,
     student_tail,
-    unit,
     usual_size,
 )
 
@@ -41,7 +40,6 @@ def test_a_larger_lead_is_rarer(family: str) -> None:
     assert rates[0] == 1
     assert rates[-1] < 0.01
     assert set(CLEAN) == set(FAMILIES_IN_ORDER)
-    assert unit(family)
 
 
 @pytest.mark.parametrize("family", FAMILIES_IN_ORDER)
