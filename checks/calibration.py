@@ -67,14 +67,14 @@ class CleanModels:
 
 
 CLEAN: dict[str, CleanModels] = {
-    "patch": CleanModels((0.16, 0.11), (0.29, 0.12), (-3.4, 0.25), (0.3, 1.4), (0.1, 1.4), 40),
-    "blend": CleanModels((0.23, 0.17), (0.42, 0.26), (-1.1, 0.3), (0.0, 1.1), (0.0, 1.2), 40),
-    "filter": CleanModels((0.3, 0.3), (0.6, 0.4), (-2.0, 0.5), (0.1, 1.1), (0.0, 1.3), 40),
-    "warp": CleanModels((0.2, 0.2), (0.3, 0.2), (-2.6, 0.4), (0.4, 1.4), (0.4, 1.4), 40),
+    "patch": CleanModels((0.197, 0.174), (0.342, 0.219), (-3.418, 0.403), (0.403, 1.355), (0.403, 1.389), 52),
+    "blend": CleanModels((0.244, 0.223), (0.436, 0.328), (-1.093, 0.348), (0.418, 1.316), (0.415, 1.431), 52),
+    "filter": CleanModels((0.338, 0.378), (0.532, 0.415), (-1.968, 0.401), (0.433, 1.297), (0.433, 1.372), 52),
+    "warp": CleanModels((0.195, 0.155), (0.286, 0.181), (-2.416, 0.386), (0.314, 1.379), (0.318, 1.375), 39),
 }
 FAMILIES_IN_ORDER: tuple[Literal["patch", "blend", "filter", "warp"], ...] = ("patch", "blend", "filter", "warp")
 # The size of a patch that sends every class to the next.
-ALL_TO_ALL = CleanSizes(-1.2, 0.5, 40)
+ALL_TO_ALL = CleanSizes(-0.87, 0.305, 42)
 TESTS = 2 * len(CLEAN) + 1
 
 # Weights of labels in the search for the smallest trigger (Genovese, Roeder & Wasserman 2006): a label that exposure

@@ -42,10 +42,10 @@ class ModelDetection:
         *,
         max_false_positive_rate: Annotated[
             float, Field(gt=0, le=0.5, description="clean models that may be failed; a rarer trigger is a backdoor")
-        ] = 0.005,
+        ] = 0.002,
         max_inconclusive_rate: Annotated[
             float, Field(ge=0, le=0.5, description="clean models that may be left inconclusive, beyond those failed")
-        ] = 0.05,
+        ] = 0.02,
         min_attack_success: Annotated[
             float, Field(gt=0, le=1, description="what the trigger must reach on held-out samples to be a witness")
         ] = 0.3,
