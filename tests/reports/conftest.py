@@ -71,15 +71,16 @@ def _findings(verdict: Verdict) -> list[Finding]:
     witness = Witness(
         family="patch",
         label=3,
-        size=6.53,
-        control_sizes={0: 26.1, 5: 31.0, 7: 28.4},
+        size=0.00653,
+        control_sizes={0: 0.0261, 5: 0.031, 7: 0.0284},
         attack_success_rate=0.951,
         samples=222,
     )
     detected = Finding(
         check="model-detection",
         outcome=Outcome.FAILED,
-        message="A patch of 6.5 pixels sends 95 % of held-out samples to label 3 (cat); other labels need 26 or more.",
+        message="A patch of 0.65 % of the picture sends 95 % of held-out samples to label 3 (cat); other labels need "
+        "2.6 % or more.",
         score=0.24,
         threshold=0.5,
         label=3,
@@ -126,8 +127,8 @@ def _findings(verdict: Verdict) -> list[Finding]:
 
 _REASONS = {
     Verdict.PASSED: "4 checks passed.",
-    Verdict.FAILED: "The model failed: model-detection: A patch of 6.5 pixels sends 95 % of held-out samples to label "
-    "3 (cat); other labels need 26 or more.",
+    Verdict.FAILED: "The model failed: model-detection: A patch of 0.65 % of the picture sends 95 % of held-out samples "
+    "to label 3 (cat); other labels need 2.6 % or more.",
     Verdict.INCONCLUSIVE: "The scan cannot tell: model-detection: The trigger found for label 3 is smaller than those "
     "of other labels, but not by much.",
     Verdict.ERROR: "The file could not be scanned safely: file-safety: Loading this file would call posix.system; "

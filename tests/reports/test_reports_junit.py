@@ -62,7 +62,7 @@ def test_cases_and_figures(result_of: ResultOf) -> None:
     (failure,) = detection.result
     assert isinstance(failure, Failure)
     assert failure.type == "failed"
-    assert failure.message.startswith("A patch of 6.5 pixels")
+    assert failure.message.startswith("A patch of 0.65 % of the picture")
     assert "witness.attack_success_rate: 0.951" in failure.text
     properties = {p.name: p.value for p in suite.properties()}
     assert properties["model-detection.score"] == "0.24"

@@ -48,7 +48,8 @@ def test_figures_and_exposure(result_of: ResultOf) -> None:
     text = " ".join(to_text(result_of("failed"), color=False, width=200).split())
     assert "model-detection label 3 (cat), score 0.24 (threshold 0.5), 1 min 34 s" in text
     assert (
-        "Witness: a patch trigger of size 6.53 pixels for label 3 (cat) (other labels need 26.1 to 31) sends 95 % of "
+        "Witness: a patch trigger of 0.653 % of the picture for label 3 (cat) (other labels need 2.61 to 3.1 % of the "
+        "picture) sends 95 % of "
         "222 held-out samples of other classes there." in text
     )
     assert "0 24 92 % -> 18 % 3 (cat), 95 % clean accuracy fell to 0.18 in 12 epochs" in text
