@@ -127,8 +127,8 @@ def _findings(verdict: Verdict) -> list[Finding]:
 
 _REASONS = {
     Verdict.PASSED: "4 checks passed.",
-    Verdict.FAILED: "The model failed: model-detection: A patch of 0.65 % of the picture sends 95 % of held-out samples "
-    "to label 3 (cat); other labels need 2.6 % or more.",
+    Verdict.FAILED: "The model failed: model-detection: A patch of 0.65 % of the picture sends 95 % of "
+    "held-out samples to label 3 (cat); other labels need 2.6 % or more.",
     Verdict.INCONCLUSIVE: "The scan cannot tell: model-detection: The trigger found for label 3 is smaller than those "
     "of other labels, but not by much.",
     Verdict.ERROR: "The file could not be scanned safely: file-safety: Loading this file would call posix.system; "
