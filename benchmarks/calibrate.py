@@ -1,6 +1,6 @@
 """Fits what checks/calibration.py holds to the choosing half's clean models and shows what it would decide there.
 
-    python -m ebyd_scan.benchmarks.calibrate --data ../shared/data --models work/zoo
+    python -m ebyd_scan.benchmarks.calibrate --data ../shared/data
 
 Every family is searched for every label, without stopping early. Clean models are fitted to; backdoored ones are only
 shown. Resumable: results are kept a model and seed a file in --out.
