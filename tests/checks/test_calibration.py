@@ -53,7 +53,7 @@ def test_a_smaller_trigger_is_rarer_and_a_large_one_no_excuse(family: str) -> No
 
 def test_two_targets_need_no_lead_over_each_other() -> None:
     assert false_positive_rate("patch", 1.0, None, 0.03, named=None) == 1
-    assert false_positive_rate("patch", 1.0, 4.0, 0.03, named=None) < 0.001
+    assert false_positive_rate("patch", 1.0, 4.0, 0.015, named=None) < 0.001
 
 
 def test_a_named_label_is_believed_sooner_and_the_others_later() -> None:
