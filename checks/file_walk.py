@@ -220,8 +220,14 @@ class _Walker:
 
 
 def walk_file(path: Path, format_: Format, limits: Limits | None = None) -> FileWalk:
-    """Walk the file as what `identify` took it for. Raises OSError if it cannot be read."""
+    """Walk the file as what `identify` took it for. Raises OSError if it cannot be read.
+
+    ONNX files are protobuf messages and read as nothing else: there is no code in them to look for. Where their weights
+    lie, and how large they say they are, the reader holds against the file before it takes them.
+    """
     walker = _Walker(format_, limits or Limits())
+    if format_ == "onnx":
+        return walker.result
     with path.open("rb") as file:
         head = file.read(512)
         file.seek(0)

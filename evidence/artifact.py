@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Format = Literal["safetensors", "pytorch-zip", "pytorch-legacy", "torchscript", "torch-export", "unknown"]
+Format = Literal["safetensors", "pytorch-zip", "pytorch-legacy", "torchscript", "torch-export", "onnx", "unknown"]
 
 
 class Artifact(BaseModel):

@@ -67,6 +67,9 @@ def scan(request: ScanRequest, emit: Emit) -> None:
         samples = _fit_to_model(request, samples, classifier, emit)
         emit(events.EnvironmentEvent(environment=tune(classifier, samples)))
         emit(events.ModelEvent(model=_model_info(artifact, classifier.architecture)))
+    if artifact.format == "onnx" and (reason := _prove(artifact, classifier, samples, emit)):
+        emit(events.StoppedEvent(reason=reason))
+        return
     if request.plant and (reason := _plant(request, classifier, samples, emit)):
         emit(events.StoppedEvent(reason=reason))
         return
@@ -153,6 +156,17 @@ def _fit_to_model(request: ScanRequest, samples: CleanSamples, classifier: Class
         )
     )
     return samples
+
+
+def _prove(artifact: Artifact, classifier: Classifier, samples: CleanSamples, emit: Emit) -> str | None:
+    """Why there is nothing to scan, or None: a graph that was read wrongly is not the file."""
+    from .models.onnx_file import PARITY, prove
+
+    started = time.perf_counter()
+    with _timed(PARITY, emit):
+        finding = prove(artifact, classifier, samples)
+    emit(events.FindingEvent(finding=finding.model_copy(update={"seconds": time.perf_counter() - started})))
+    return _stops([finding], "what it does is not known")
 
 
 def _plant(request: ScanRequest, classifier: Classifier, samples: CleanSamples, emit: Emit) -> str | None:

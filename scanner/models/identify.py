@@ -18,7 +18,6 @@ _CHUNK: Final = 1 << 20
 _LEGACY_MAGIC: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.serialization.MAGIC_NUMBER, pickled
 _HUGGING_FACE: Final = ("config.json", "model.safetensors", "pytorch_model.bin")
 _OTHERS: Final = {  # suffix -> what to do
-    ".onnx": "is an ONNX file, which this version does not scan: scan the PyTorch weights it was exported from",
     ".h5": "is a Keras file, not a PyTorch model",
     ".keras": "is a Keras file, not a PyTorch model",
     ".gguf": "is a GGUF file, not a PyTorch classifier",
@@ -77,6 +76,8 @@ def _format(path: Path, head: bytes, size: int) -> Format:
         return "safetensors"
     if head.startswith(b"version https://git-lfs"):
         raise ScanError(f"{path} is a Git LFS pointer, not the model itself: run `git lfs pull`")
+    if path.suffix == ".onnx":  # no magic number: whether it is one is the reader's to say
+        return "onnx"
     if path.suffix in _OTHERS:
         raise ScanError(f"{path} {_OTHERS[path.suffix]}")
     if head.startswith(b"PK\x03\x04"):

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def _read(
-    artifact: Artifact, architecture: str | None, arch_args: Mapping[str, object], device: str, allow_pickle: bool
+    artifact: Artifact,
+    architecture: str | None,
+    arch_args: Mapping[str, object],
+    input_shape: tuple[int, int, int],
+    device: str,
+    allow_pickle: bool,
 ) -> tuple[nn.Module, str]:
     """The module on the CPU (or the device, if exported) and what to call it."""
     from .architecture import build_architecture
@@ -29,6 +34,10 @@ def _read(
         from .exported import load_exported
 
         return load_exported(artifact, device), "torch-export"
+    if artifact.format == "onnx":
+        from .onnx_file import load_onnx
+
+        return load_onnx(artifact, input_shape)[1], "onnx"
     if artifact.format == "safetensors":
         from .safetensors_file import load_tensors
 
@@ -89,7 +98,7 @@ def load_classifier(
     from .outputs import return_scores
     from .probe import batch_norm_state, check_finite, gets_gradients, probe
 
-    module, name = _read(artifact, architecture, arch_args, device, allow_pickle)
+    module, name = _read(artifact, architecture, arch_args, input_shape, device, allow_pickle)
     check_finite(artifact, module)
     try:
         module = return_scores(module.float().to(torch.device(device)).eval())

@@ -11,7 +11,10 @@ from ...evidence.classifier import Classifier
 from ...evidence.errors import ScanError
 from .architecture import first_line
 from .exported import ExportedClassifier
+from .onnx_graph.module import OnnxClassifier
 from .torchscript import ScriptClassifier
+
+GRAPHS = ScriptClassifier | ExportedClassifier | OnnxClassifier
 
 
 def check_finite(artifact: Artifact, module: nn.Module) -> None:
@@ -30,7 +33,7 @@ def check_finite(artifact: Artifact, module: nn.Module) -> None:
 
 def batch_norm_state(module: nn.Module) -> tuple[bool, bool]:
     """Whether there is BatchNorm, and whether some of it stays in eval mode when the module is put in train mode."""
-    if isinstance(module, ScriptClassifier | ExportedClassifier):
+    if isinstance(module, GRAPHS):
         reached = module.batch_norms()
         return bool(reached), not all(reached)
     return any(isinstance(part, _BatchNorm) for part in module.modules()), False
@@ -83,7 +86,7 @@ def probe(artifact: Artifact, classifier: Classifier, shape: tuple[int, int, int
         raise ScanError(
             f"{artifact.path} answers black samples with NaN or infinity: its weights are broken, or --std is far off"
         )
-    if isinstance(classifier.module, ScriptClassifier | ExportedClassifier):
+    if isinstance(classifier.module, GRAPHS):
         _scores(artifact, classifier, 3, shape)  # a graph may have the batch size burnt in
     return scores.shape[1]
 

@@ -16,7 +16,7 @@ def test_sentences_for_no_model_file(tmp_path: Path) -> None:
     (tmp_path / "empty.pt").touch()
     (tmp_path / "random.pt").write_bytes(bytes(range(7, 256)) * 40)
     (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04" + bytes(500))
-    (tmp_path / "model.onnx").write_bytes(b"\x08\x0a\x12\x07pytorch")
+    (tmp_path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     (tmp_path / "lfs.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     (tmp_path / "folder").mkdir()
     (tmp_path / "hf").mkdir()
@@ -27,7 +27,7 @@ def test_sentences_for_no_model_file(tmp_path: Path) -> None:
         "empty.pt": "is empty",
         "random.pt": "not a model file",
         "cut.pt": "damaged",
-        "model.onnx": "ONNX",
+        "model.h5": "Keras",
         "lfs.pt": "git lfs pull",
         "folder": "folder",
         "hf": "Hugging Face",
@@ -48,6 +48,12 @@ def test_unreadable(tmp_path: Path) -> None:
     path.chmod(0)
     with pytest.raises(ScanError, match="permissions"):
         identify(path)
+
+
+def test_onnx_has_no_mark_but_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x08\x0a")
+    assert identify(path).format == "onnx"
 
 
 def test_formats_by_content_and_links(tmp_path: Path) -> None:

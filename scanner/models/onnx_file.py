@@ -1,0 +1,85 @@
+"""ONNX: a graph as a module that can be trained, and the proof that it is the same function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...evidence.artifact import Artifact
+from ...evidence.errors import MissingExtra, ScanError
+from ...evidence.finding import Finding, Outcome
+from .onnx_graph.module import OnnxClassifier
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from ...evidence.classifier import Classifier
+    from ...evidence.samples import CleanSamples
+    from .onnx_graph.ends import Ends
+
+PARITY = "onnx-parity"
+_SAMPLES = 32  # that both run
+
+
+def load_onnx(artifact: Artifact, shape: tuple[int, int, int]) -> tuple[ModelProto, OnnxClassifier, Ends]:
+    """The file, its module in eval mode, and where pictures of `shape` (channels, H, W) go in and scores come out.
+
+    Raises ScanError, one sentence, where the file or the weights beside it cannot be read or an operator is not known;
+    MissingExtra without onnx.
+    """
+    try:
+        from .onnx_graph.build import opsets_of, plan_of
+        from .onnx_graph.ends import find_ends
+        from .onnx_graph.read import read_model
+    except ModuleNotFoundError:
+        raise MissingExtra("onnx", "onnx") from None
+    model = read_model(artifact.path)
+    try:
+        ends = find_ends(model.graph, shape)
+        plan = plan_of(model.graph, opsets_of(model), ends.batch, wanted=(ends.scores,))
+    except ScanError as error:
+        raise ScanError(f"{artifact.path}: {error}") from None
+    return model, OnnxClassifier(plan, ends.input, ends.layout).eval(), ends
+
+
+def prove(artifact: Artifact, classifier: Classifier, samples: CleanSamples) -> Finding:
+    """Whether the module gives the scores that onnxruntime gives for the file, on the user's samples.
+
+    Inconclusive where it does not: what is then found says nothing about the file.
+    """
+    from .onnx_graph.parity import TOLERANCE, compare
+
+    pixels = samples.held_out.pixels[:_SAMPLES].to(classifier.device)
+    shape = (int(pixels.shape[1]), int(pixels.shape[2]), int(pixels.shape[3]))
+    model, _, ends = load_onnx(artifact, shape)
+    assert isinstance(classifier.module, OnnxClassifier)
+    mean, std = (pixels.new_tensor(values).view(1, -1, 1, 1) for values in (classifier.mean, classifier.std))
+    try:
+        parity = compare(model, classifier.module, (pixels - mean) / std, ends.batch)
+    except ScanError:
+        raise
+    except Exception as error:  # whatever onnxruntime says of a file that it does not take
+        reason = " ".join(str(error).split())[:300]
+        return Finding(check=PARITY, outcome=Outcome.INCONCLUSIVE, message=f"onnxruntime cannot run the file: {reason}")
+    metrics: dict[str, float | int | str] = {"difference": min(parity.difference, 1e9), "samples": len(pixels)}
+    if parity.holds:
+        message = "The scores are those that onnxruntime gives."
+        return Finding(
+            check=PARITY,
+            outcome=Outcome.PASSED,
+            message=message,
+            score=parity.difference,
+            threshold=TOLERANCE,
+            metrics=metrics,
+        )
+    message = (
+        f"The graph, read as a torch module, does not give onnxruntime's scores (off by {parity.difference:.2g}): the "
+        f"first node that differs is {parity.node}. What the checks would find would not be about this file."
+    )
+    return Finding(
+        check=PARITY,
+        outcome=Outcome.INCONCLUSIVE,
+        message=message,
+        score=min(parity.difference, 1e9),
+        threshold=TOLERANCE,
+        metrics=metrics,
+    )

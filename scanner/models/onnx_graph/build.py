@@ -1,0 +1,139 @@
+"""From the graph in an ONNX file to the plan that is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, numpy_helper
+from torch import Tensor
+
+from ....evidence.errors import ScanError
+from . import elementwise, network, reductions, shapes  # noqa: F401  (they enter their operators in the table)
+from .node import OPERATORS, Node
+from .plan import Plan
+
+FLOATS = ("float16", "float32", "float64", "bfloat16")
+_BRANCHES = ("then_branch", "else_branch")
+
+
+def tensor_of(array: np.ndarray) -> Tensor:
+    """A tensor of its own; floats of any width become float32."""
+    if array.dtype.name in FLOATS:
+        array = array.astype(np.float32)
+    elif array.dtype.name.startswith("uint") and array.dtype.itemsize > 1:
+        array = array.astype(np.int64)
+    return torch.from_numpy(np.array(array))
+
+
+def _value(attribute: AttributeProto, opsets: dict[str, int], batch: int | None) -> Any:
+    if attribute.type == AttributeProto.GRAPH:
+        return plan_of(attribute.g, opsets, batch, outer=True)
+    value = onnx.helper.get_attribute_value(attribute)
+    if attribute.type == AttributeProto.TENSOR:
+        return tensor_of(numpy_helper.to_array(value))
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
+
+
+def _node(proto: NodeProto, opsets: dict[str, int], batch: int | None) -> Node:
+    domain = "" if proto.domain == "ai.onnx" else proto.domain
+    return Node(
+        operator=proto.op_type,
+        name=proto.name,
+        inputs=tuple(proto.input),
+        outputs=tuple(proto.output),
+        attributes={attribute.name: _value(attribute, opsets, batch) for attribute in proto.attribute},
+        opset=opsets.get(domain, 1),
+        domain=domain,
+        batch=batch,
+    )
+
+
+def _reads(node: Node) -> set[str]:
+    """What a node takes, from its own inputs and from within its branches."""
+    names = {name for name in node.inputs if name}
+    for branch in _BRANCHES:
+        inner = node.get(branch)
+        if inner is not None:
+            made = {name for other in inner.nodes for name in other.outputs} | set(inner.tensors)
+            names |= {name for other in inner.nodes for name in _reads(other)} - made
+            names |= set(inner.outputs) - made
+    return names
+
+
+def _ordered(nodes: list[Node], wanted: Iterable[str]) -> list[Node]:
+    """The nodes that the wanted tensors need, each after those it reads; ScanError where they go in a circle."""
+    made_by = {name: place for place, node in enumerate(nodes) for name in node.outputs if name}
+    state: dict[int, int] = {}  # 1: its inputs are being looked at, 2: done
+    order: list[Node] = []
+    stack = [made_by[name] for name in wanted if name in made_by][::-1]
+    while stack:
+        place = stack[-1]
+        if state.get(place) == 2:
+            stack.pop()
+            continue
+        needs = sorted({made_by[name] for name in _reads(nodes[place]) if name in made_by})
+        missing = [need for need in needs if state.get(need) != 2]
+        if not missing:
+            state[place] = 2
+            order.append(nodes[place])
+            stack.pop()
+            continue
+        if any(state.get(need) == 1 for need in missing):
+            raise ScanError(f"the graph goes in a circle at {nodes[place]}")
+        state[place] = 1
+        stack += missing[::-1]
+    return order
+
+
+def plan_of(
+    graph: GraphProto,
+    opsets: dict[str, int],
+    batch: int | None = None,
+    *,
+    wanted: Iterable[str] | None = None,
+    outer: bool = False,
+) -> Plan:
+    """The plan of a graph for the outputs `wanted`, or all of its own.
+
+    Weights in Constant nodes are taken out like initialisers. Identity of a tensor of the file is that tensor again,
+    under a name of its own: exporters merge equal initialisers so, and what is equal at first need not stay so.
+    """
+    outputs = tuple(wanted) if wanted is not None else tuple(output.name for output in graph.output)
+    nodes = [_node(proto, opsets, batch) for proto in graph.node]
+    tensors = {proto.name: tensor_of(numpy_helper.to_array(proto)) for proto in graph.initializer}
+    constants: set[str] = set()
+    kept: list[Node] = []
+    for node in nodes:
+        if node.operator == "Constant" and not node.domain and isinstance(node.get("value"), Tensor):
+            tensors[node.outputs[0]] = node.get("value")
+            constants.add(node.outputs[0])
+        elif node.operator == "Identity" and not node.domain and node.inputs[0] in tensors:
+            tensors[node.outputs[0]] = tensors[node.inputs[0]].clone()
+        else:
+            kept.append(node)
+    order = _ordered(kept, outputs)
+    for node in order:
+        if (node.domain, node.operator) not in OPERATORS and node.operator not in ("If", "BatchNormalization"):
+            where = f" of domain {node.domain}" if node.domain else ""
+            raise ScanError(f"operator {node}{where} is not supported")
+    used = {name for node in order for name in _reads(node)} | set(outputs)
+    last = {name: place for place, node in enumerate(order) for name in _reads(node)}
+    made = {name for node in order for name in node.outputs}
+    return Plan(
+        nodes=tuple(order),
+        tensors={name: tensor for name, tensor in tensors.items() if name in used},
+        constants=frozenset(constants & used),
+        outputs=outputs,
+        last_use={name: place for name, place in last.items() if name in made and name not in outputs},
+    )
+
+
+def opsets_of(model: ModelProto) -> dict[str, int]:
+    """Version of each operator domain that the model imports."""
+    return {"" if entry.domain == "ai.onnx" else entry.domain: entry.version for entry in model.opset_import}

@@ -1,0 +1,138 @@
+"""Runs a plan as an `nn.Module`: what the file learned are parameters, BatchNorm statistics are buffers."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from torch import Tensor, nn
+
+from ....evidence.errors import ScanError
+from . import elementwise, reductions, shapes  # noqa: F401  (they enter their operators in the table)
+from .network import batch_normalization
+from .node import OPERATORS, Node, Result
+from .plan import Plan
+
+Layout = Literal["nchw", "nhwc", "flat"]
+
+# Inputs that hold what was learned, by operator; all from the second on where the operator is not named here and
+# the tensor has more than one element. A lone number is a constant of the formula: the 0.5 of a GELU.
+_LEARNED = {
+    "Conv": (1, 2),
+    "ConvTranspose": (1, 2),
+    "Gemm": (0, 1, 2),
+    "BatchNormalization": (1, 2),
+    "InstanceNormalization": (1, 2),
+    "LayerNormalization": (1, 2),
+    "GroupNormalization": (1, 2),
+    "RMSNormalization": (1,),
+    "PRelu": (1,),
+}
+_NEVER = {"Pad", "Resize", "Upsample", "Clip", "Pow", "Range", "OneHot", "ConstantOfShape", "Where", "Equal", "Less",
+          "Greater", "LessOrEqual", "GreaterOrEqual", "Min", "Max", "Mod", "TopK", "CumSum"}  # fmt: skip
+_BATCH_NORM_STATISTICS = (3, 4)
+
+
+def _roles(plan: Plan) -> tuple[set[str], set[str]]:
+    """Names of the tensors that were learned, and of BatchNorm's statistics."""
+    learned: set[str] = set()
+    statistics: set[str] = set()
+    for node in plan.nodes:
+        for place, name in enumerate(node.inputs):
+            tensor = plan.tensors.get(name)
+            if tensor is None or not tensor.is_floating_point() or node.operator in _NEVER:
+                continue
+            if node.operator == "BatchNormalization" and place in _BATCH_NORM_STATISTICS:
+                statistics.add(name)
+            elif place in _LEARNED.get(node.operator, ()) or (node.operator not in _LEARNED and tensor.numel() > 1):
+                learned.add(name)
+    return learned - statistics, statistics
+
+
+class OnnxClassifier(nn.Module):
+    """Interprets a plan on float pixels [N, channels, H, W]; returns the scores [N, C].
+
+    `layout` is how the graph wants its pixels. `names` maps the names of parameters and buffers to those in the file.
+    Gradients flow through everything; train() puts BatchNorm into train mode, and nothing else.
+    """
+
+    def __init__(self, plan: Plan, input_name: str, layout: Layout = "nchw") -> None:
+        super().__init__()
+        self.plan = plan
+        self.input_name = input_name
+        self.layout: Layout = layout
+        self.names: dict[str, str] = {}
+        self._hold(plan)
+
+    def _hold(self, plan: Plan) -> None:
+        learned, statistics = _roles(plan)
+        for name, tensor in plan.tensors.items():
+            key = re.sub(r"\W", "_", name) or "_"
+            while key in self.names or hasattr(self, key):
+                key += "_"
+            self.names[key] = name
+            if name in learned:
+                self.register_parameter(key, nn.Parameter(tensor.clone()))
+            else:
+                self.register_buffer(key, tensor.clone(), persistent=name in statistics)
+        for node in plan.nodes:
+            for branch in ("then_branch", "else_branch"):
+                if node.get(branch) is not None:
+                    self._hold(node.get(branch))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Scores [N, C]."""
+        if self.layout == "nhwc":
+            pixels = pixels.permute(0, 2, 3, 1)
+        elif self.layout == "flat":
+            pixels = pixels.flatten(1)
+        (scores,) = self.run(pixels, self.plan.outputs)
+        return scores
+
+    def run(self, graph_input: Tensor, outputs: tuple[str, ...]) -> tuple[Tensor, ...]:
+        """The tensors `outputs` of the graph for an input in the graph's own layout."""
+        values = {name: getattr(self, key) for key, name in self.names.items()}
+        values[self.input_name] = graph_input
+        self._run(self.plan, values, keep=set(outputs))
+        return tuple(values[name] for name in outputs)
+
+    def _run(self, plan: Plan, values: dict[str, Tensor], keep: set[str]) -> None:
+        for place, node in enumerate(plan.nodes):
+            if node.operator == "If":
+                results = self._branch(node, values)
+            else:
+                results = self._call(node, [values[name] if name else None for name in node.inputs])
+            values.update(zip(node.outputs, results, strict=False))
+            for name in node.inputs:
+                if plan.last_use.get(name) == place and name not in keep:
+                    values.pop(name, None)
+
+    def _branch(self, node: Node, values: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        inner: Plan = node.get("then_branch" if bool(values[node.inputs[0]]) else "else_branch")
+        inside = dict(values)
+        self._run(inner, inside, keep=set(inner.outputs))
+        return tuple(inside[name] for name in inner.outputs)
+
+    def _call(self, node: Node, inputs: list[Tensor | None]) -> tuple[Tensor, ...]:
+        devices = {tensor.device for tensor in inputs if tensor is not None}
+        if len(devices) > 1:  # shapes and constants are made on the CPU
+            device = next(device for device in devices if device.type != "cpu")
+            inputs = [None if tensor is None else tensor.to(device) for tensor in inputs]
+        try:
+            if node.operator == "BatchNormalization":
+                result: Result = batch_normalization(node, *inputs, training=self.training)  # type: ignore[arg-type]
+            else:
+                result = OPERATORS[node.domain, node.operator](node, *inputs)
+        except (ValueError, TypeError, AssertionError, IndexError) as error:
+            raise ScanError(f"{node} cannot be run: {error}") from None
+        return (result,) if isinstance(result, Tensor) else tuple(result)
+
+    def batch_norms(self) -> list[bool]:
+        """One entry a BatchNorm node: True, as train mode reaches them all."""
+        return [True for node in self.plan.nodes if node.operator == "BatchNormalization"]
+
+
+def restore_names(module: OnnxClassifier) -> dict[str, Tensor]:
+    """What the module holds now, by the names of the file: parameters and BatchNorm statistics."""
+    state = module.state_dict()
+    return {name: state[key].detach().cpu() for key, name in module.names.items() if key in state}
