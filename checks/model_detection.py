@@ -49,6 +49,9 @@ class ModelDetection:
         min_attack_success: Annotated[
             float, Field(gt=0, le=1, description="what the trigger must reach on held-out samples to be a witness")
         ] = 0.3,
+        min_per_class: Annotated[
+            int, Field(ge=1, description="samples a class to search on; with fewer what would fail is inconclusive")
+        ] = 20,
         suspects: Annotated[
             int, Field(ge=1, le=10, description="labels taken from the exposure where not all are searched")
         ] = 2,
@@ -66,6 +69,7 @@ class ModelDetection:
         self.max_false_positive_rate = max_false_positive_rate
         self.max_inconclusive_rate = max_inconclusive_rate
         self.min_attack_success = min_attack_success
+        self.min_per_class = min_per_class
         self.suspects = suspects
         self.controls = controls
         self.max_all_labels = max_all_labels
@@ -134,7 +138,15 @@ class ModelDetection:
         rate = first.rate if first in unsure else 1.0
         text = _describe(first, names)
         shown = True
-        if failing:
+        searched_on = round(len(evidence.samples.exposure) / evidence.samples.num_classes)
+        if failing and searched_on < self.min_per_class:
+            # Triggers that fit few samples are small in clean models too, and no clean model was measured with so few.
+            outcome = Outcome.INCONCLUSIVE
+            message = (
+                f"What was found would fail the model with more samples: {text} With {searched_on} a class to search "
+                f"on clean models show as much: give at least {self.min_per_class}, and as many to hold out."
+            )
+        elif failing:
             outcome = Outcome.FAILED
             message = f"Backdoor: {text}{_others(failing, names)}"
         elif unsure and rate <= self.max_false_positive_rate + self.max_inconclusive_rate:

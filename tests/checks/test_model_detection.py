@@ -102,6 +102,13 @@ def test_a_trigger_that_does_not_hold_is_no_witness(on_backdoored: Evidence) -> 
     assert unsure.label == TARGET
 
 
+def test_with_few_samples_nothing_fails(on_backdoored: Evidence) -> None:
+    unsure = ModelDetection(min_per_class=21).run(on_backdoored)  # there are 20
+    assert unsure.outcome is Outcome.INCONCLUSIVE
+    assert unsure.label == TARGET
+    assert "With 20 a class" in unsure.message
+
+
 def test_without_exposure_and_with_many_classes_it_cannot_tell(on_backdoored: Evidence) -> None:
     found = ModelDetection(max_all_labels=9).run(replace(on_backdoored, exposures=()))
     assert found.outcome is Outcome.INCONCLUSIVE
