@@ -15,9 +15,9 @@ from pathlib import Path
 
 import click
 
-from .detection.__main__ import MIN_ASR
 from .detection.measure import SCAN, stored, work
 from .detection.table import Record, area, rate, score
+from .zoo.build import LEARNED
 from .zoo.cards import REPORTING
 from .zoo.read import MODELS, ZooModel, models
 
@@ -25,7 +25,7 @@ from .zoo.read import MODELS, ZooModel, models
 def chosen(folder: Path, clean: int, planted: int) -> list[ZooModel]:
     """Evenly spread over the reporting half's clean models, and over those that took their attack."""
     found = models(folder, REPORTING)
-    groups = [model for model in found if model.clean], [m for m in found if not m.clean and m.card["asr"] >= MIN_ASR]
+    groups = [model for model in found if model.clean], [m for m in found if not m.clean and m.card["asr"] >= LEARNED]
     return [
         group[index * len(group) // count]
         for group, count in zip(groups, (clean, planted), strict=True)

@@ -96,7 +96,7 @@ def false_positive_rate(
     Args:
         lead: the smallest trigger of the other labels over this one's.
         lead_of_two: the second smallest over this one's; None where there is none.
-        size: this one's, in the family's unit.
+        size: this one's, relative as in Compared.
         named: whether exposure names this label; None where it names none.
 
     The ways of being unusual are added up (Bonferroni), so this errs on the high side.

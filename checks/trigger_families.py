@@ -70,8 +70,7 @@ class Blended:
 
     The pattern is a sum of two-dimensional cosines (DCT-II), up to 32 an axis; a cosine's amplitude is the root mean
     square of what it adds to a pixel, over its colours. The sum of amplitudes keeps few of them, whatever their
-    frequency: stripes, noise and smooth shadows alike cost less than the universal perturbations that lead to an
-    ordinary label, which need many.
+    frequency: planted patterns mostly cost less so than the universal perturbations that lead to an ordinary label.
     """
 
     rate, weight, success = 3e-4, 0.1, 0.9

@@ -151,7 +151,8 @@ def _pool(classifier: Classifier, part: SamplePart, label: int) -> Tensor:
     if label != NEXT:
         return torch.nonzero(part.labels != label).flatten()
     # Of the others some are on the next label without a trigger.
-    return torch.nonzero(Replay(classifier, part).right).flatten()
+    right = torch.nonzero(Replay(classifier, part).right).flatten()
+    return right if len(right) else torch.arange(len(part))
 
 
 def _step(

@@ -13,12 +13,11 @@ from pathlib import Path
 import click
 
 from ..baselines import BASELINES
+from ..zoo.build import LEARNED
 from ..zoo.cards import REPORTING
 from ..zoo.read import MODELS, models
 from . import table
 from .measure import stored, work
-
-MIN_ASR = 0.5  # a model that its attack did not take in is not backdoored
 
 
 @click.command()
@@ -55,11 +54,11 @@ def main(
             click.echo(f"{number}/{len(jobs)} {job.result()}", err=True)
     records = [stored(model, out) for model in found]
     clean = [record for record in records if record["card"]["attack"] is None]
-    planted = [r for r in records if r["card"]["attack"] is not None and r["card"]["asr"] >= MIN_ASR]
-    untaken = [r["card"]["name"] for r in records if r["card"]["attack"] is not None and r["card"]["asr"] < MIN_ASR]
+    planted = [r for r in records if r["card"]["attack"] is not None and r["card"]["asr"] >= LEARNED]
+    untaken = [r["card"]["name"] for r in records if r["card"]["attack"] is not None and r["card"]["asr"] < LEARNED]
     click.echo(f"{len(clean)} clean and {len(planted)} backdoored models, {per_class} clean samples a class.\n")
     if untaken:
-        click.echo(f"Left out, ASR below {MIN_ASR}: {', '.join(untaken)}.\n")
+        click.echo(f"Left out, ASR below {LEARNED}: {', '.join(untaken)}.\n")
     for part in (
         table.overall(clean, planted),
         table.against(clean, planted, ("ebyd-scan", *baselines)),

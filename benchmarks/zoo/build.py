@@ -29,7 +29,8 @@ from .cards import CONDITIONS, PLANTS, Condition, ZooCard
 from .data import DATA_SETS, DataSet
 
 BASE_EPOCHS = 2
-LEARNED, LONGER = 0.5, 3  # an attack with less success is trained in anew, with so many times the epochs
+LEARNED = 0.5  # an attack with less success was not learned: such a model does not count as backdoored
+LONGER = 3  # it is trained in anew, with so many times the epochs
 
 
 def builder(card: ZooCard) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -140,6 +141,35 @@ Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong,
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what the scanning process prints on standard error.")
 def scan(
+    reference: Path | None,
+    json_path: Path | None,
+    junit_path: Path | None,
+    witness_dir: Path | None,
+    quiet: bool,
+    verbose: bool,
+    **shared: Any,
+) -> None:
+    """Scan MODEL for backdoors: check the file, expose, find suspect labels, look for a trigger, give a verdict.
+
+    MODEL is a safetensors file, a PyTorch checkpoint, a TorchScript file, a torch.export program or an ONNX file.
+    """
+    try:
+        loaded, request = read_request(**shared)
+        if reference and REFERENCE_CHECK not in loaded.policy.checks:
+            raise UsageError(
+                f"--reference {reference}: the policy {shared['policy_name']} does not compare with it; add "
+                f"`{REFERENCE_CHECK}: {{}}` to its checks"
+            )
+    except ScanError as problem:
+        raise as_failure(problem) from problem
+    request = request.model_copy(update={"reference": reference})
+    reports = Reports(json_path, junit_path, witness_dir)
+    result = run_scan(request, loaded, reports, quiet=quiet, verbose=verbose)
+    raise SystemExit(result.verdict.exit_code)
+
+
+def read_request(
+    *,
     model: Path,
     samples: Path,
     classes_file: Path | None,
@@ -149,35 +179,18 @@ def scan(
     std: tuple[float, ...] | None,
     size: tuple[int, int] | None,
     policy_name: str,
-    reference: Path | None,
-    json_path: Path | None,
-    junit_path: Path | None,
-    witness_dir: Path | None,
     device: str,
     seed: int,
     timeout: float | None,
     memory: float | None,
     allow_pickle: bool,
-    quiet: bool,
-    verbose: bool,
-) -> None:
-    """Scan MODEL for backdoors: check the file, expose, find suspect labels, look for a trigger, give a verdict.
-
-    MODEL is a safetensors file, a PyTorch checkpoint, a TorchScript file or a torch.export program.
-    """
-    try:
-        loaded = with_limits(load_policy(policy_name), timeout, memory)
-        arguments = parse_arch_args(list(arch_args))
-        if architecture:
-            parse_architecture(architecture)
-        if reference and REFERENCE_CHECK not in loaded.policy.checks:
-            raise UsageError(
-                f"--reference {reference}: the policy {policy_name} does not compare with it; add "
-                f"`{REFERENCE_CHECK}: {{}}` to its checks"
-            )
-    except ScanError as problem:
-        raise as_failure(problem) from problem
-    request = ScanRequest(
+) -> tuple[LoadedPolicy, ScanRequest]:
+    """The policy and the request from the options that every command has that scans. Raises ScanError."""
+    loaded = with_limits(load_policy(policy_name), timeout, memory)
+    arguments = parse_arch_args(list(arch_args))
+    if architecture:
+        parse_architecture(architecture)
+    return loaded, ScanRequest(
         model=model,
         samples=samples,
         policy=loaded.policy,
@@ -190,11 +203,7 @@ def scan(
         device=device,
         seed=seed,
         allow_pickle=allow_pickle,
-        reference=reference,
     )
-    reports = Reports(json_path, junit_path, witness_dir)
-    result = run_scan(request, loaded, reports, quiet=quiet, verbose=verbose)
-    raise SystemExit(result.verdict.exit_code)
 
 
 def with_limits(loaded: LoadedPolicy, timeout: float | None, memory: float | None) -> LoadedPolicy:

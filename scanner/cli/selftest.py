@@ -10,8 +10,7 @@ import click
 
 from ...evidence.errors import ScanError
 from ...evidence.result import ScanResult
-from ...policies.load import LoadedPolicy, load_policy
-from ..models.arch_args import parse_arch_args, parse_architecture
+from ...policies.load import LoadedPolicy
 from ..planted import ATTACKS, DEFAULT_EPOCHS, AttackName, Planted
 from ..reports.selftest import to_selftest_json, to_selftest_text
 from ..reports.write import write_atomically
@@ -20,8 +19,8 @@ from ..selftest import SelfTest, check_policy, run_selftest
 from ..supervisor import Stop, supervise
 from . import run as console
 from .progress import show_progress
+from .scan import read_request
 from .scan import scan as scan_command
-from .scan import with_limits
 
 EXAMPLES = """\b
 Examples:
@@ -72,25 +71,7 @@ def _shared() -> list[click.Parameter]:
     help="Write everything as JSON; `-` is standard output.",
 )
 def selftest(
-    model: Path,
-    samples: Path,
-    classes_file: Path | None,
-    architecture: str | None,
-    arch_args: tuple[str, ...],
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    size: tuple[int, int] | None,
-    policy_name: str,
-    device: str,
-    seed: int,
-    timeout: float | None,
-    memory: float | None,
-    allow_pickle: bool,
-    quiet: bool,
-    verbose: bool,
-    attacks: tuple[AttackName, ...],
-    epochs: int,
-    json_path: Path | None,
+    attacks: tuple[AttackName, ...], epochs: int, json_path: Path | None, quiet: bool, verbose: bool, **shared: Any
 ) -> None:
     """Plant known backdoors in copies of MODEL and say which of them a scan would have caught.
 
@@ -98,24 +79,7 @@ def selftest(
     `ebyd-scan scan` scans; so is MODEL as it is. MODEL is not changed. --timeout and --memory hold for each copy.
     """
     try:
-        policy = with_limits(load_policy(policy_name), timeout, memory)
-        arguments = parse_arch_args(list(arch_args))
-        if architecture:
-            parse_architecture(architecture)
-        request = ScanRequest(
-            model=model,
-            samples=samples,
-            policy=policy.policy,
-            architecture=architecture,
-            arch_args=arguments,
-            classes_file=classes_file,
-            mean=mean,
-            std=std,
-            size=size,
-            device=device,
-            seed=seed,
-            allow_pickle=allow_pickle,
-        )
+        policy, request = read_request(**shared)
         check_policy(policy)
         console.check_names(request)
         console.check_reports(request, policy, console.Reports(json=json_path))

@@ -37,7 +37,7 @@ def _read(
     if artifact.format == "onnx":
         from .onnx_file import load_onnx
 
-        return load_onnx(artifact, input_shape)[1], "onnx"
+        return load_onnx(artifact, input_shape), "onnx"
     if artifact.format == "safetensors":
         from .safetensors_file import load_tensors
 

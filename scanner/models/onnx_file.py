@@ -20,25 +20,34 @@ PARITY = "onnx-parity"
 _SAMPLES = 32  # that both run
 
 
-def load_onnx(artifact: Artifact, shape: tuple[int, int, int]) -> tuple[ModelProto, OnnxClassifier, Ends]:
-    """The file, its module in eval mode, and where pictures of `shape` (channels, H, W) go in and scores come out.
+def load_onnx(artifact: Artifact, shape: tuple[int, int, int]) -> OnnxClassifier:
+    """The module of a file in eval mode, for pictures of `shape` (channels, H, W).
 
     Raises ScanError, one sentence, where the file or the weights beside it cannot be read or an operator is not known;
     MissingExtra without onnx.
     """
+    model, ends = _read(artifact, shape)
+    from .onnx_graph.build import opsets_of, plan_of
+
     try:
-        from .onnx_graph.build import opsets_of, plan_of
+        plan = plan_of(model.graph, opsets_of(model), ends.batch, wanted=(ends.scores,))
+    except ScanError as error:
+        raise ScanError(f"{artifact.path}: {error}") from None
+    return OnnxClassifier(plan, ends.input, ends.layout).eval()
+
+
+def _read(artifact: Artifact, shape: tuple[int, int, int]) -> tuple[ModelProto, Ends]:
+    """The file, and where pictures go in and scores come out."""
+    try:
         from .onnx_graph.ends import find_ends
         from .onnx_graph.read import read_model
     except ModuleNotFoundError:
         raise MissingExtra("onnx", "onnx") from None
     model = read_model(artifact.path)
     try:
-        ends = find_ends(model.graph, shape)
-        plan = plan_of(model.graph, opsets_of(model), ends.batch, wanted=(ends.scores,))
+        return model, find_ends(model.graph, shape)
     except ScanError as error:
         raise ScanError(f"{artifact.path}: {error}") from None
-    return model, OnnxClassifier(plan, ends.input, ends.layout).eval(), ends
 
 
 def prove(artifact: Artifact, classifier: Classifier, samples: CleanSamples) -> Finding:
@@ -50,7 +59,7 @@ def prove(artifact: Artifact, classifier: Classifier, samples: CleanSamples) -> 
 
     pixels = samples.held_out.pixels[:_SAMPLES].to(classifier.device)
     shape = (int(pixels.shape[1]), int(pixels.shape[2]), int(pixels.shape[3]))
-    model, _, ends = load_onnx(artifact, shape)
+    model, ends = _read(artifact, shape)
     assert isinstance(classifier.module, OnnxClassifier)
     mean, std = (pixels.new_tensor(values).view(1, -1, 1, 1) for values in (classifier.mean, classifier.std))
     try:
@@ -60,26 +69,19 @@ def prove(artifact: Artifact, classifier: Classifier, samples: CleanSamples) -> 
     except Exception as error:  # whatever onnxruntime says of a file that it does not take
         reason = " ".join(str(error).split())[:300]
         return Finding(check=PARITY, outcome=Outcome.INCONCLUSIVE, message=f"onnxruntime cannot run the file: {reason}")
-    metrics: dict[str, float | int | str] = {"difference": min(parity.difference, 1e9), "samples": len(pixels)}
+    difference = min(parity.difference, 1e9)
     if parity.holds:
         message = "The scores are those that onnxruntime gives."
-        return Finding(
-            check=PARITY,
-            outcome=Outcome.PASSED,
-            message=message,
-            score=parity.difference,
-            threshold=TOLERANCE,
-            metrics=metrics,
+    else:
+        message = (
+            f"The graph, read as a torch module, does not give onnxruntime's scores (off by {parity.difference:.2g}): "
+            f"the first node that differs is {parity.node}. What the checks would find would not be about this file."
         )
-    message = (
-        f"The graph, read as a torch module, does not give onnxruntime's scores (off by {parity.difference:.2g}): the "
-        f"first node that differs is {parity.node}. What the checks would find would not be about this file."
-    )
     return Finding(
         check=PARITY,
-        outcome=Outcome.INCONCLUSIVE,
+        outcome=Outcome.PASSED if parity.holds else Outcome.INCONCLUSIVE,
         message=message,
-        score=min(parity.difference, 1e9),
+        score=difference,
         threshold=TOLERANCE,
-        metrics=metrics,
+        metrics={"difference": difference, "samples": len(pixels)},
     )

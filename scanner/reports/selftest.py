@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from io import StringIO
-
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +11,7 @@ from ..planted import MIN_ASR
 from ..selftest import Answer, PlantedCopy, SelfTest, deciding
 from .figures import named, number, percent
 from .json_report import as_json
+from .plain_console import plain_console, text_of
 from .printable import one_line
 
 _STYLES = {
@@ -28,26 +26,14 @@ _COLUMNS = ("planted", "accuracy", "ASR", "verdict", "label named", "score (bar)
 
 def to_selftest_text(test: SelfTest, *, color: bool, width: int) -> str:
     """The table and the sentence, wrapped at `width` columns; without `color` no escape sequences."""
-    output = StringIO()
-    console = Console(
-        file=output,
-        force_terminal=color,
-        color_system="standard" if color else None,
-        no_color=not color,
-        width=max(60, width),
-        markup=False,
-        emoji=False,
-        highlight=False,
-        legacy_windows=False,
-        _environ={},
-    )
+    console, output = plain_console(color=color, width=max(60, width))
     if test.copies:
         console.print(_table(test))
         console.print()
         for line in _notes(test):
             console.print(Text(one_line(line)))
     console.print(Text(one_line(test.summary), style="bold"))
-    return "\n".join(line.rstrip() for line in output.getvalue().splitlines()) + "\n"
+    return text_of(output)
 
 
 def to_selftest_json(test: SelfTest) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from io import StringIO
 from pathlib import PurePath
 
 from rich.console import Console
@@ -15,6 +14,7 @@ from ...evidence.exposure import ExposureRun
 from ...evidence.finding import Finding, Outcome
 from ...evidence.result import ScanResult, Verdict
 from .figures import label_text, named, number, percent, score_text, top_class, witness_text
+from .plain_console import plain_console, text_of
 from .printable import one_line
 
 _VERDICTS = {
@@ -49,19 +49,7 @@ def to_text(result: ScanResult, *, color: bool, width: int) -> str:
         color: False gives no escape sequences, and nothing beyond ASCII but what the result's own text holds.
         width: columns to wrap at, at least 40.
     """
-    output = StringIO()
-    console = Console(
-        file=output,
-        force_terminal=color,
-        color_system="standard" if color else None,
-        no_color=not color,
-        width=max(40, width),
-        markup=False,
-        emoji=False,
-        highlight=False,
-        legacy_windows=False,
-        _environ={},  # the caller has decided about colour and width; NO_COLOR and COLUMNS have no say any more
-    )
+    console, output = plain_console(color=color, width=max(40, width))
     _verdict(console, result)
     for finding in result.findings:
         _finding(console, finding, result.reason)
@@ -70,8 +58,7 @@ def to_text(result: ScanResult, *, color: bool, width: int) -> str:
     _facts(console, result)
     console.print()
     _indented(console, Text(_WAYS_OUT[result.verdict]), 0)
-    # rich pads every line to the width; nobody wants that in a log
-    return "\n".join(line.rstrip() for line in output.getvalue().splitlines()) + "\n"
+    return text_of(output)
 
 
 def _verdict(console: Console, result: ScanResult) -> None:

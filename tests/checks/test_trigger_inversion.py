@@ -167,3 +167,16 @@ def test_every_class_to_the_next(digit_samples: Any, clean_digits: Any) -> None:
     success, count = replay.success(trigger)
     assert count == len(replay.labels)
     assert success > 0.25  # nothing without it
+
+
+def test_every_class_to_the_next_where_no_sample_is_right(clean_digits: Any, digit_samples: Any) -> None:
+    class Wrong(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return clean_digits.module(x).roll(3, dims=1)
+
+    wrong, part = clean_digits.with_module(Wrong()), digit_samples.exposure
+    missed = ~Replay(wrong, part).right
+    part = SamplePart(part.pixels[missed], part.labels[missed])
+    (trigger,) = invert_labels(wrong, part, [NEXT], family="patch", steps=6, batch_size=8, seed=0)
+    assert trigger.label == NEXT
+    assert not trigger.found

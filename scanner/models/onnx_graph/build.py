@@ -14,10 +14,9 @@ from torch import Tensor
 from ....evidence.errors import ScanError
 from . import elementwise, network, reductions, shapes  # noqa: F401  (they enter their operators in the table)
 from .node import OPERATORS, Node
-from .plan import Plan
+from .plan import Plan, branches
 
 FLOATS = ("float16", "float32", "float64", "bfloat16")
-_BRANCHES = ("then_branch", "else_branch")
 
 
 def tensor_of(array: np.ndarray) -> Tensor:
@@ -31,7 +30,7 @@ def tensor_of(array: np.ndarray) -> Tensor:
 
 def _value(attribute: AttributeProto, opsets: dict[str, int], batch: int | None) -> Any:
     if attribute.type == AttributeProto.GRAPH:
-        return plan_of(attribute.g, opsets, batch, outer=True)
+        return plan_of(attribute.g, opsets, batch)
     value = onnx.helper.get_attribute_value(attribute)
     if attribute.type == AttributeProto.TENSOR:
         return tensor_of(numpy_helper.to_array(value))
@@ -57,12 +56,10 @@ def _node(proto: NodeProto, opsets: dict[str, int], batch: int | None) -> Node:
 def _reads(node: Node) -> set[str]:
     """What a node takes, from its own inputs and from within its branches."""
     names = {name for name in node.inputs if name}
-    for branch in _BRANCHES:
-        inner = node.get(branch)
-        if inner is not None:
-            made = {name for other in inner.nodes for name in other.outputs} | set(inner.tensors)
-            names |= {name for other in inner.nodes for name in _reads(other)} - made
-            names |= set(inner.outputs) - made
+    for inner in branches(node):
+        made = {name for other in inner.nodes for name in other.outputs} | set(inner.tensors)
+        names |= {name for other in inner.nodes for name in _reads(other)} - made
+        names |= set(inner.outputs) - made
     return names
 
 
@@ -97,7 +94,6 @@ def plan_of(
     batch: int | None = None,
     *,
     wanted: Iterable[str] | None = None,
-    outer: bool = False,
 ) -> Plan:
     """The plan of a graph for the outputs `wanted`, or all of its own.
 
@@ -107,12 +103,10 @@ def plan_of(
     outputs = tuple(wanted) if wanted is not None else tuple(output.name for output in graph.output)
     nodes = [_node(proto, opsets, batch) for proto in graph.node]
     tensors = {proto.name: tensor_of(numpy_helper.to_array(proto)) for proto in graph.initializer}
-    constants: set[str] = set()
     kept: list[Node] = []
     for node in nodes:
         if node.operator == "Constant" and not node.domain and isinstance(node.get("value"), Tensor):
             tensors[node.outputs[0]] = node.get("value")
-            constants.add(node.outputs[0])
         elif node.operator == "Identity" and not node.domain and node.inputs[0] in tensors:
             tensors[node.outputs[0]] = tensors[node.inputs[0]].clone()
         else:
@@ -128,7 +122,6 @@ def plan_of(
     return Plan(
         nodes=tuple(order),
         tensors={name: tensor for name, tensor in tensors.items() if name in used},
-        constants=frozenset(constants & used),
         outputs=outputs,
         last_use={name: place for name, place in last.items() if name in made and name not in outputs},
     )

@@ -11,7 +11,7 @@ from ....evidence.errors import ScanError
 from . import elementwise, reductions, shapes  # noqa: F401  (they enter their operators in the table)
 from .network import batch_normalization
 from .node import OPERATORS, Node, Result
-from .plan import Plan
+from .plan import Plan, branches
 
 Layout = Literal["nchw", "nhwc", "flat"]
 
@@ -76,18 +76,19 @@ class OnnxClassifier(nn.Module):
             else:
                 self.register_buffer(key, tensor.clone(), persistent=name in statistics)
         for node in plan.nodes:
-            for branch in ("then_branch", "else_branch"):
-                if node.get(branch) is not None:
-                    self._hold(node.get(branch))
+            for branch in branches(node):
+                self._hold(branch)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Scores [N, C]."""
-        if self.layout == "nhwc":
-            pixels = pixels.permute(0, 2, 3, 1)
-        elif self.layout == "flat":
-            pixels = pixels.flatten(1)
-        (scores,) = self.run(pixels, self.plan.outputs)
+        (scores,) = self.run(self.graph_input(pixels), self.plan.outputs)
         return scores
+
+    def graph_input(self, pixels: Tensor) -> Tensor:
+        """Pixels [N, channels, H, W] in the graph's own layout."""
+        if self.layout == "nhwc":
+            return pixels.permute(0, 2, 3, 1)
+        return pixels.flatten(1) if self.layout == "flat" else pixels
 
     def run(self, graph_input: Tensor, outputs: tuple[str, ...]) -> tuple[Tensor, ...]:
         """The tensors `outputs` of the graph for an input in the graph's own layout."""

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .node import Node, numbers, operator
+from .node import Node, given, numbers, operator
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -188,12 +188,12 @@ def pad(
     node: Node, x: Tensor, pads: Tensor | None = None, value: Tensor | None = None, axes: Tensor | None = None
 ) -> Tensor:
     """Adds or (below zero) cuts; amounts are attributes up to opset 10, inputs after."""
-    given = numbers(pads) if pads is not None else list(node.get("pads"))
-    assert given is not None
+    amounts_given = given(node, pads, "pads")
+    assert amounts_given is not None
     which = numbers(axes) if axes is not None else list(range(x.dim()))
     assert which is not None
     amounts = [(0, 0)] * x.dim()
-    for axis, before, after in zip(which, given[: len(which)], given[len(which) :], strict=True):
+    for axis, before, after in zip(which, amounts_given[: len(which)], amounts_given[len(which) :], strict=True):
         amounts[axis] = (before, after)
     mode = _name(node.get("mode", "constant"))
     if mode == "constant":

@@ -53,6 +53,11 @@ def operator(*names: str, domain: str = "") -> Callable[[Operator], Operator]:
     return enter
 
 
+def given(node: Node, tensor: Tensor | None, attribute: str) -> list[int] | None:
+    """Axes, sizes or the like: an input in newer opsets, an attribute in older ones; None where neither is there."""
+    return numbers(tensor) if tensor is not None else node.get(attribute)
+
+
 def numbers(tensor: Tensor | None) -> list[int] | None:
     """The whole numbers in a tensor that holds axes, a shape or the like; None for an input that was left out."""
     return None if tensor is None else [int(value) for value in tensor.reshape(-1).tolist()]

@@ -52,12 +52,6 @@ def _session(model: ModelProto) -> object:
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _graph_input(module: OnnxClassifier, pixels: Tensor) -> Tensor:
-    if module.layout == "nhwc":
-        return pixels.permute(0, 2, 3, 1)
-    return pixels.flatten(1) if module.layout == "flat" else pixels
-
-
 @torch.no_grad()
 def compare(model: ModelProto, module: OnnxClassifier, pixels: Tensor, batch: int | None = None) -> Parity:
     """Hold scores of `pixels` [N, channels, H, W] (normalised) against onnxruntime's on the same file.
@@ -69,7 +63,7 @@ def compare(model: ModelProto, module: OnnxClassifier, pixels: Tensor, batch: in
     pixels = pixels.cpu()[:count]
     if len(pixels) < count:
         pixels = pixels.repeat(-(-count // len(pixels)), 1, 1, 1)[:count]
-    graph_input = _graph_input(module, pixels)
+    graph_input = module.graph_input(pixels)
     made = [name for node in module.plan.nodes for name in node.outputs if name]
     probe = ModelProto()
     probe.CopyFrom(model)

@@ -14,15 +14,18 @@ from .node import Node
 class Plan:
     """Nodes in an order in which they can run, the tensors that the file holds, by name, and the names of the outputs.
 
-    `constants` tells those that were in Constant nodes and not among the initialisers. Nothing in it is changed once it
-    is made, so that copies of a module share it.
+    Nothing in it is changed once it is made, so that copies of a module share it.
     """
 
     nodes: tuple[Node, ...]
     tensors: dict[str, Tensor]
-    constants: frozenset[str]
     outputs: tuple[str, ...]
     last_use: dict[str, int] = field(default_factory=dict)  # of what nodes make: the place of the last that reads it
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
+
+
+def branches(node: Node) -> list[Plan]:
+    """The plans within an If, none in other nodes."""
+    return [plan for name in ("then_branch", "else_branch") if (plan := node.get(name)) is not None]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .node import OPERATORS, Node, numbers, operator
+from .node import OPERATORS, Node, given, operator
 
 Reduction = Callable[[Tensor, list[int], bool], Tensor]
 
@@ -36,7 +36,7 @@ _REDUCTIONS: dict[str, Reduction] = {
 def _enter() -> None:
     def reduction(function: Reduction) -> Callable[..., Tensor]:
         def reduce(node: Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
-            which = numbers(axes) if axes is not None else node.get("axes")
+            which = given(node, axes, "axes")
             if not which:
                 if node.get("noop_with_empty_axes", 0):
                     return x

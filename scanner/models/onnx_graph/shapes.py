@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .node import Node, numbers, operator
+from .node import Node, given, numbers, operator
 
 
 def batched(node: Node, x: Tensor, shape: list[int]) -> list[int]:
@@ -18,7 +18,7 @@ def batched(node: Node, x: Tensor, shape: list[int]) -> list[int]:
 @operator("Reshape")
 def reshape(node: Node, x: Tensor, shape: Tensor | None = None) -> Tensor:
     """0 keeps a dimension unless `allowzero`; the shape was an attribute up to opset 4."""
-    wanted = numbers(shape) if shape is not None else list(node.get("shape"))
+    wanted = given(node, shape, "shape")
     assert wanted is not None
     if not node.get("allowzero", 0):
         wanted = [x.shape[place] if size == 0 else size for place, size in enumerate(wanted)]
@@ -36,15 +36,10 @@ def flatten(node: Node, x: Tensor) -> Tensor:
     return x.reshape(rows, -1) if rows else x.reshape(rows, 0)
 
 
-def _axes(node: Node, axes: Tensor | None) -> list[int] | None:
-    """Of an input since opset 13 (reductions: 18), of an attribute before."""
-    return numbers(axes) if axes is not None else node.get("axes")
-
-
 @operator("Squeeze")
 def squeeze(node: Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
     """Drops dimensions of size 1."""
-    which = _axes(node, axes)
+    which = given(node, axes, "axes")
     if which is None:
         return x.squeeze()
     for axis in sorted((axis % x.dim() for axis in which), reverse=True):
@@ -55,7 +50,7 @@ def squeeze(node: Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
 @operator("Unsqueeze")
 def unsqueeze(node: Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
     """Adds dimensions of size 1."""
-    which = _axes(node, axes) or []
+    which = given(node, axes, "axes") or []
     for axis in sorted(axis % (x.dim() + len(which)) for axis in which):
         x = x.unsqueeze(axis)
     return x
@@ -77,7 +72,7 @@ def concat(node: Node, *inputs: Tensor) -> Tensor:
 def split(node: Node, x: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
     """Into given sizes, or as many equal parts as there are outputs (the last may be smaller)."""
     axis = node.get("axis", 0)
-    wanted = numbers(sizes) if sizes is not None else node.get("split")
+    wanted = given(node, sizes, "split")
     return tuple(torch.split(x, wanted if wanted else -(-x.shape[axis] // len(node.outputs)), dim=axis))
 
 
