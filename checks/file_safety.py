@@ -7,9 +7,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from ..evidence.artifact import Artifact
 from ..evidence.context import Evidence
 from ..evidence.finding import Finding, Outcome
-from .file_walk import offences
+from .file_walk import FileWalk, offences
+from .folder_files import weights_format
+from .text import shown
 from .zip_layout import Limits
 
 _TOLD = 3  # offences that are told in full
@@ -50,13 +53,7 @@ class FileSafety:
         started = time.monotonic()
         artifact = evidence.artifact
         try:
-            walk, found = offences(
-                artifact.path,
-                artifact.format,
-                allow_pickle=evidence.allow_pickle,
-                trusted_modules=evidence.trusted_modules,
-                limits=self.limits,
-            )
+            walk, found = self._walk(artifact, evidence)
         except OSError as error:
             return Finding(
                 check=self.id, outcome=Outcome.ERROR, message=f"The file cannot be read: {error.strerror or error}."
@@ -75,6 +72,27 @@ class FileSafety:
             },
             seconds=time.monotonic() - started,
         )
+
+    def _walk(self, artifact: Artifact, evidence: Evidence) -> tuple[FileWalk, list[str]]:
+        """The file, or every file of a folder that holds weights or could be unpickled, as one walk."""
+        whole, found = FileWalk(), list[str]()
+        parts = [(artifact.path, artifact.format, "")]
+        if artifact.format == "huggingface":
+            paths = [artifact.path / name for name in artifact.files]
+            parts = [(path, kind, f"{shown(path.name)}: ") for path in paths if (kind := weights_format(path))]
+        for path, kind, prefix in parts:
+            walk, problems = offences(
+                path,
+                kind,
+                allow_pickle=evidence.allow_pickle,
+                trusted_modules=evidence.trusted_modules,
+                limits=self.limits,
+            )
+            found += [prefix + problem for problem in problems]
+            whole.globals |= walk.globals
+            whole.pickles, whole.archives = whole.pickles + walk.pickles, whole.archives + walk.archives
+            whole.members += walk.members
+        return whole, found
 
     @staticmethod
     def _message(found: list[str], pickles: int, archives: int) -> str:

@@ -50,9 +50,10 @@ class Evidence:
         if other is None:
             return False
         # Graphs that other software may have written keep numbers outside of their tensors.
-        graphs = {"torchscript", "torch-export"} & {mine.format, other.format}
-        if mine.sha256 == other.sha256 or graphs or self.classifier is None or self.reference is None:
-            return mine.sha256 == other.sha256
+        graphs = {"torchscript", "torch-export", "onnx"} & {mine.format, other.format}
+        same = mine.sha256 == other.sha256 and mine.files == other.files
+        if same or graphs or self.classifier is None or self.reference is None:
+            return same
         return self.classifier.same_tensors(self.reference)
 
 

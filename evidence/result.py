@@ -40,6 +40,7 @@ class ModelInfo(_Part):
     path: str
     sha256: str | None = None  # None where the file could not be read
     format: str | None = None
+    files: dict[str, str] | None = None  # of a folder, or beside an ONNX file: name -> SHA-256
     architecture: str | None = None
 
 

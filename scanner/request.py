@@ -28,6 +28,7 @@ class ScanRequest(BaseModel):
     device: str = "auto"
     seed: int = 0
     allow_pickle: bool = False
+    trust_remote_code: bool = False  # of a Hugging Face folder
     reference: Path | None = None  # a release that was approved before; architecture, mean and std are the model's
     keep_witness: bool = False  # hand recovered triggers over, with samples
     plant: PlantOrder | None = None  # a backdoor to plant in the loaded model first (selftest)

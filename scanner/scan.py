@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..evidence.classifier import Classifier
     from ..evidence.recovered import RecoveredTrigger
     from ..evidence.samples import CleanSamples
+    from .models.image_processor import Preprocessing
 
 Emit = Callable[[events.Event], None]
 
@@ -61,9 +62,10 @@ def scan(request: ScanRequest, emit: Emit) -> None:
     prepare_torch(request.seed)  # not before: a hostile file is refused without it, and in a second
     device = resolve_device(request.device)
     with _timed("load samples", emit):
-        samples = _load_samples(request)
+        preprocessing = _preprocessing(artifact)
+        samples = _load_samples(request, preprocessing)
     with _timed("load model", emit):
-        classifier = _load_classifier(request, artifact, samples, device)
+        classifier = _load_classifier(request, artifact, samples, device, preprocessing)
         samples = _fit_to_model(request, samples, classifier, emit)
         emit(events.EnvironmentEvent(environment=tune(classifier, samples)))
         emit(events.ModelEvent(model=_model_info(artifact, classifier.architecture)))
@@ -104,7 +106,16 @@ def _identify(request: ScanRequest, emit: Emit) -> Artifact:
     return artifact
 
 
-def _load_samples(request: ScanRequest) -> CleanSamples:
+def _preprocessing(artifact: Artifact) -> Preprocessing | None:
+    """What a Hugging Face folder says about its pictures; None for other formats."""
+    if artifact.format != "huggingface":
+        return None
+    from .models.image_processor import read_preprocessing
+
+    return read_preprocessing(artifact.path)
+
+
+def _load_samples(request: ScanRequest, preprocessing: Preprocessing | None) -> CleanSamples:
     from .samples.load import load_samples
 
     settings = request.policy.samples
@@ -113,27 +124,46 @@ def _load_samples(request: ScanRequest) -> CleanSamples:
         num_classes=None,
         classes_file=request.classes_file,
         size=request.size,
-        channels=len(request.mean) if request.mean and len(request.mean) > 1 else None,
+        channels=_channels(request, preprocessing),
         seed=request.seed,
         held_out=settings.held_out,
         min_per_class=settings.min_per_class,
         max_count=settings.max_count,
+        class_names=preprocessing.class_names if preprocessing else None,
+        prepare=preprocessing.prepare if preprocessing and preprocessing.processor else None,
     )
 
 
-def _load_classifier(request: ScanRequest, artifact: Artifact, samples: CleanSamples, device: str) -> Classifier:
+def _channels(request: ScanRequest, preprocessing: Preprocessing | None) -> int | None:
+    if preprocessing:
+        return preprocessing.channels
+    return len(request.mean) if request.mean and len(request.mean) > 1 else None
+
+
+def _load_classifier(
+    request: ScanRequest,
+    artifact: Artifact,
+    samples: CleanSamples,
+    device: str,
+    preprocessing: Preprocessing | None = None,
+) -> Classifier:
     from .models.load import load_classifier
+
+    mean, std = request.mean, request.std
+    if preprocessing:
+        mean, std = mean or preprocessing.mean, std or preprocessing.std
 
     channels, height, width = samples.exposure.pixels.shape[1:]
     return load_classifier(
         artifact,
         architecture=request.architecture,
         arch_args=request.arch_args,
-        mean=_per_channel("--mean", request.mean, channels, 0.0),
-        std=_per_channel("--std", request.std, channels, 1.0),
+        mean=_per_channel("--mean", mean, channels, 0.0),
+        std=_per_channel("--std", std, channels, 1.0),
         input_shape=(channels, height, width),
         device=device,
         allow_pickle=request.allow_pickle,
+        remote_code=request.trust_remote_code,
     )
 
 
@@ -217,7 +247,9 @@ def _identify_reference(path: Path, checks: Sequence[Check], evidence: Evidence)
 def _load_reference(request: ScanRequest, evidence: Evidence, artifact: Artifact) -> Classifier:
     """The reference, loaded as the model was and computed as it is."""
     assert evidence.samples and evidence.classifier
-    reference = _load_classifier(request, artifact, evidence.samples, evidence.classifier.device)
+    reference = _load_classifier(
+        request, artifact, evidence.samples, evidence.classifier.device, _preprocessing(artifact)
+    )
     if reference.num_classes != evidence.classifier.num_classes:
         raise ScanError(
             f"the reference {artifact.path} has {reference.num_classes} classes, {request.model} has "
@@ -283,7 +315,13 @@ def _stops(findings: Sequence[Finding], consequence: str) -> str | None:
 
 
 def _model_info(artifact: Artifact, architecture: str | None) -> ModelInfo:
-    return ModelInfo(path=str(artifact.path), sha256=artifact.sha256, format=artifact.format, architecture=architecture)
+    return ModelInfo(
+        path=str(artifact.path),
+        sha256=artifact.sha256,
+        format=artifact.format,
+        files=artifact.files or None,
+        architecture=architecture,
+    )
 
 
 @contextmanager

@@ -49,8 +49,8 @@ Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong,
 @click.option(
     "--architecture",
     metavar="SPEC",
-    help="For files that hold weights only: torchvision:NAME, package.module:callable or path/to/file.py:callable. "
-    "It is run: name only code you trust.",
+    help="For files that hold weights only: torchvision:NAME, timm:NAME, package.module:callable or "
+    "path/to/file.py:callable. It is run: name only code you trust.",
 )
 @click.option(
     "--arch-arg",
@@ -138,6 +138,11 @@ Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong,
     is_flag=True,
     help="Take a whole-module pickle in which the file check finds nothing. Loading runs its code: trust it first.",
 )
+@click.option(
+    "--trust-remote-code",
+    is_flag=True,
+    help="Run the Python code in a Hugging Face folder that needs it to build its model. Read that code first.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what the scanning process prints on standard error.")
 def scan(
@@ -151,7 +156,8 @@ def scan(
 ) -> None:
     """Scan MODEL for backdoors: check the file, expose, find suspect labels, look for a trigger, give a verdict.
 
-    MODEL is a safetensors file, a PyTorch checkpoint, a TorchScript file, a torch.export program or an ONNX file.
+    MODEL is a safetensors file, a PyTorch checkpoint, a TorchScript file, a torch.export program, an ONNX file or a
+    Hugging Face folder. A folder brings its own image processor: --mean, --std and --size are not needed.
     """
     try:
         loaded, request = read_request(**shared)
@@ -184,6 +190,7 @@ def read_request(
     timeout: float | None,
     memory: float | None,
     allow_pickle: bool,
+    trust_remote_code: bool,
 ) -> tuple[LoadedPolicy, ScanRequest]:
     """The policy and the request from the options that every command has that scans. Raises ScanError."""
     loaded = with_limits(load_policy(policy_name), timeout, memory)
@@ -203,6 +210,7 @@ def read_request(
         device=device,
         seed=seed,
         allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
     )
 
 

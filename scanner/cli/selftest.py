@@ -39,7 +39,7 @@ Exit codes: 0 every planted backdoor that took was caught, and the unmodified mo
 # fmt: off
 SHARED = frozenset({
     "model", "samples", "classes_file", "architecture", "arch_args", "mean", "std", "size", "policy_name",
-    "device", "seed", "timeout", "memory", "allow_pickle", "quiet", "verbose",
+    "device", "seed", "timeout", "memory", "allow_pickle", "trust_remote_code", "quiet", "verbose",
 })
 # fmt: on
 

@@ -10,13 +10,13 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
+from ...checks.folder_files import CONFIG, folder_files, is_model_folder, read_json
 from ...checks.pickle_walk import walk_pickle
 from ...evidence.artifact import Artifact, Format
 from ...evidence.errors import ScanError
 
 _CHUNK: Final = 1 << 20
 _LEGACY_MAGIC: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.serialization.MAGIC_NUMBER, pickled
-_HUGGING_FACE: Final = ("config.json", "model.safetensors", "pytorch_model.bin")
 _OTHERS: Final = {  # suffix -> what to do
     ".h5": "is a Keras file, not a PyTorch model",
     ".keras": "is a Keras file, not a PyTorch model",
@@ -48,12 +48,7 @@ def _open(path: Path) -> int:
 
 
 def _directory(path: Path) -> ScanError:
-    if any((path / name).exists() for name in _HUGGING_FACE):
-        return ScanError(
-            f"{path} is a Hugging Face folder, which this version does not scan: "
-            "pass the weights file inside it together with --architecture"
-        )
-    return ScanError(f"{path} is a folder: pass the model file inside it")
+    return ScanError(f"{path} is a folder without a config.json: pass the model file inside it")
 
 
 def _zip_format(path: Path) -> Format:
@@ -97,14 +92,12 @@ def _format(path: Path, head: bytes, size: int) -> Format:
     )
 
 
-def identify(path: Path) -> Artifact:
-    """Path, format, SHA-256 and size of a model file, following links; nothing of it is executed.
+def _digest(path: Path) -> tuple[str, int, bytes]:
+    """SHA-256, size and first bytes of a regular file. Raises ScanError."""
+    return _hashed(_open(path), path)
 
-    A pickle or an archive that is no known model format is `unknown`: the file check looks at it, no loader takes it.
-    Raises ScanError, one sentence, if the file is missing, unreadable, empty, not a regular file, a folder, damaged,
-    or no model file at all.
-    """
-    descriptor = _open(path)
+
+def _hashed(descriptor: int, path: Path) -> tuple[str, int, bytes]:
     digest, size, head = hashlib.sha256(), 0, b""
     try:
         with os.fdopen(descriptor, "rb") as file:
@@ -114,6 +107,50 @@ def identify(path: Path) -> Artifact:
                 digest.update(chunk)
     except OSError as error:
         raise ScanError(f"{path} cannot be read ({error.strerror}): check the disk it is on") from None
+    return digest.hexdigest(), size, head
+
+
+def _folder(path: Path) -> Artifact:
+    read_json(path / CONFIG)
+    files, size = dict[str, str](), 0
+    for name in folder_files(path):
+        files[name], length, _ = _digest(path / name)
+        size += length
+    listing = "".join(f"{digest}  {name}\n" for name, digest in files.items())
+    return Artifact(
+        path=path,
+        format="huggingface",
+        sha256=hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest(),
+        size=size,
+        files=files,
+    )
+
+
+def _beside(path: Path) -> tuple[dict[str, str], int]:
+    """Digests of the files in which an ONNX file keeps weights, and their size."""
+    from ...checks.onnx_read import external_files, open_beside, parse
+
+    files, size = dict[str, str](), 0
+    for name in external_files(parse(path, path.read_bytes())):
+        files[name], length, _ = _hashed(open_beside(path, name), path.parent / name)
+        size += length
+    return files, size
+
+
+def identify(path: Path) -> Artifact:
+    """Path, format, SHA-256 and size of a model, following links; nothing of it is executed.
+
+    A folder with a config.json is a Hugging Face model: its digest is that of the list of its files, each line a
+    digest, two spaces and a name, as `sha256sum` writes it. An ONNX file may keep weights in files beside it.
+    A pickle or an archive that is no known model format is `unknown`: the file check looks at it, no loader takes it.
+    Raises ScanError, one sentence, if something is missing, unreadable, empty, not a regular file, damaged, or no
+    model at all.
+    """
+    if path.is_dir() and is_model_folder(path):
+        return _folder(path)
+    sha256, size, head = _digest(path)
     if not size:
         raise ScanError(f"{path} is empty: check the step that wrote it")
-    return Artifact(path=path, format=_format(path, head, size), sha256=digest.hexdigest(), size=size)
+    format_ = _format(path, head, size)
+    files, more = _beside(path) if format_ == "onnx" else ({}, 0)
+    return Artifact(path=path, format=format_, sha256=sha256, size=size + more, files=files)

@@ -20,6 +20,7 @@ def _read(
     input_shape: tuple[int, int, int],
     device: str,
     allow_pickle: bool,
+    remote_code: bool,
 ) -> tuple[nn.Module, str]:
     """The module on the CPU (or the device, if exported) and what to call it."""
     from .architecture import build_architecture
@@ -38,6 +39,10 @@ def _read(
         from .onnx_file import load_onnx
 
         return load_onnx(artifact, input_shape), "onnx"
+    if artifact.format == "huggingface":
+        from .huggingface import load_folder
+
+        return load_folder(artifact, "AutoModelForImageClassification", remote_code=remote_code)
     if artifact.format == "safetensors":
         from .safetensors_file import load_tensors
 
@@ -74,6 +79,7 @@ def load_classifier(
     input_shape: tuple[int, int, int],
     device: str,
     allow_pickle: bool,
+    remote_code: bool = False,
 ) -> Classifier:
     """Load the artifact, put it in eval mode, float32 and on `device`, and try it on samples of `input_shape`.
 
@@ -98,7 +104,7 @@ def load_classifier(
     from .outputs import return_scores
     from .probe import batch_norm_state, check_finite, gets_gradients, probe
 
-    module, name = _read(artifact, architecture, arch_args, input_shape, device, allow_pickle)
+    module, name = _read(artifact, architecture, arch_args, input_shape, device, allow_pickle, remote_code)
     check_finite(artifact, module)
     try:
         module = return_scores(module.float().to(torch.device(device)).eval())

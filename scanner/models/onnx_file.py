@@ -40,10 +40,11 @@ def _read(artifact: Artifact, shape: tuple[int, int, int]) -> tuple[ModelProto, 
     """The file, and where pictures go in and scores come out."""
     try:
         from .onnx_graph.ends import find_ends
-        from .onnx_graph.read import read_model
+        from .onnx_graph.linear import spell_out
+        from ...checks.onnx_read import read_model
     except ModuleNotFoundError:
         raise MissingExtra("onnx", "onnx") from None
-    model = read_model(artifact.path)
+    model = spell_out(read_model(artifact.path))
     try:
         return model, find_ends(model.graph, shape)
     except ScanError as error:

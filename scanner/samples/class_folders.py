@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from ...evidence.errors import ScanError
 from .source import MAX_CLASSES, listed
@@ -16,12 +17,13 @@ _MAPPING = re.compile(r"(?P<name>.+?)[\t ,]\s*(?P<index>[+-]?\d+)")
 
 
 def class_indices(
-    root: Path, folders: Sequence[str], classes_file: Path | None
+    root: Path, folders: Sequence[str], classes_file: Path | None, class_names: Mapping[int, str] = MappingProxyType({})
 ) -> tuple[dict[str, int], dict[int, str]]:
     """Return the class index of every folder name, and the names of the classes.
 
     In this order: `classes_file` or `root`/classes.txt decides; folders that are all numbers are their own index
-    (gaps allowed); other folders count in sorted order, as torchvision's ImageFolder does it.
+    (gaps allowed); folders that are called as the model's own `class_names` have their index; others count in sorted
+    order, as torchvision's ImageFolder does it.
     Raises ScanError for a mix of numbers and names, and for all that is wrong with classes.txt.
     """
     if classes_file is None and (root / CLASSES_FILE).is_file():
@@ -30,6 +32,9 @@ def class_indices(
         return _from_file(classes_file, root, folders)
     numbered = [name for name in folders if _INDEX.fullmatch(name)]
     if not numbered:
+        own = {name: index for index, name in class_names.items() if 0 <= index < MAX_CLASSES}
+        if set(folders) <= set(own):
+            return {name: own[name] for name in folders}, {index: name for name, index in own.items()}
         order = sorted(folders)
         return {name: index for index, name in enumerate(order)}, dict(enumerate(order))
     if len(numbered) < len(folders):

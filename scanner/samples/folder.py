@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from ...evidence.errors import ScanError
 from .class_folders import CLASSES_FILE, class_indices
 from .image import UnreadableImage, decode, has_image_suffix, is_image
-from .source import MAX_BYTES, Indices, listed
+from .source import MAX_BYTES, Indices, Prepare, listed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,16 +28,23 @@ class FolderSource:
     """Images listed by class; `channels` and `size` (height, width) say how they are decoded."""
 
     def __init__(
-        self, root: Path, *, classes_file: Path | None, size: tuple[int, int] | None, channels: int | None
+        self,
+        root: Path,
+        *,
+        classes_file: Path | None,
+        size: tuple[int, int] | None,
+        channels: int | None,
+        class_names: Mapping[int, str] = MappingProxyType({}),
+        prepare: Prepare | None = None,
     ) -> None:
         """List the folder. Raises ScanError if the folders name no classes or lead out of `root`."""
-        self._root, self._size, self._channels = root, size, channels
+        self._root, self._size, self._channels, self._prepare = root, size, channels, prepare
         entries = _entries(root, root.resolve())
         folders = [entry.name for entry in entries if entry.is_dir()]
         if not folders:
             found = "images but no class folders" if any(has_image_suffix(e.name) for e in entries) else "nothing"
             raise ScanError(f"{root}: holds {found}; put the images of each class into a folder of its own")
-        indices, self.names = class_indices(root, folders, classes_file)
+        indices, self.names = class_indices(root, folders, classes_file, class_names)
         files = [(file, indices[name]) for name in folders for file in _images(root / name, root.resolve())]
         files.sort(key=lambda pair: pair[0].relative_to(root).as_posix())
         self._files = [file for file, _ in files]
@@ -64,6 +72,8 @@ class FolderSource:
                 if position not in wanted:
                     continue
                 pixels = decode(data, self._channels, self._size)
+                if self._prepare:
+                    pixels = self._prepare(pixels)
             except (OSError, UnreadableImage) as error:
                 unreadable.append(f"{name!r} ({error})")
                 continue
@@ -96,10 +106,10 @@ def _stacked(images: list[NDArray[np.uint8]]) -> Tensor:
     """Float [N, channels, H, W] in 0..1: one channel if all images are greyscale, else three."""
     import torch
 
-    if any(image.ndim == 3 for image in images):
+    if any(image.ndim == 3 and image.shape[2] == 3 for image in images):
         images = [image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2) for image in images]
         return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().float().div_(255)
-    return torch.from_numpy(np.stack(images)[:, None]).float().div_(255)
+    return torch.from_numpy(np.stack([image.reshape(image.shape[:2]) for image in images])[:, None]).float().div_(255)
 
 
 def _text(shape: tuple[int, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from ...evidence.samples import CleanSamples, SamplePart
 from .counts import check_against_classes, check_counts, check_labels
 from .folder import FolderSource
 from .npz import NpzSource
-from .source import Source
+from .prepare import prepared
+from .source import Prepare, Source
 from .split import choose, split
 
 
@@ -26,11 +28,15 @@ def load_samples(
     held_out: float,
     min_per_class: int,
     max_count: int,
+    class_names: Mapping[int, str] | None = None,
+    prepare: Prepare | None = None,
 ) -> CleanSamples:
     """Read labelled samples from a folder of class folders or an .npz file, and split them.
 
     `num_classes` is the model's, None where it is not known yet (then call `check_against_model` later).
     `size` is (height, width) to resize to; `channels` is 1 or 3 to convert to, None takes the samples'.
+    `class_names` are the model's own by index: class folders that are called so stand for these. `prepare` is the
+    model's own way to scale and crop, taken where no `size` is given.
     At most `max_count` samples are used, as many of each class as of the others; only those are decoded. A share
     `held_out` of every class is held out. The same seed chooses the same samples.
     Raises UsageError if a path does not exist or a number makes no sense, ScanError if the samples are unfit.
@@ -47,7 +53,14 @@ def load_samples(
         raise UsageError(f"the held-out share must lie between 0 and 1, not {held_out}")
     source: Source
     if path.is_dir():
-        source = FolderSource(path, classes_file=classes_file, size=size, channels=channels)
+        source = FolderSource(
+            path,
+            classes_file=classes_file,
+            size=size,
+            channels=channels,
+            class_names=class_names or {},
+            prepare=None if size else prepare,
+        )
     elif path.suffix.lower() == ".npz":
         if classes_file is not None:
             raise UsageError(f"{classes_file}: goes with a folder; in {path.name} save the names as array 'classes'")
@@ -66,6 +79,8 @@ def load_samples(
     chosen = choose(labels, max_count, rng)
     exposure, held = split(labels[chosen], held_out, rng)
     pixels, sha256 = source.read(chosen)
+    if prepare and isinstance(source, NpzSource) and size is None:
+        pixels = prepared(pixels, prepare)
     targets = torch.from_numpy(labels[chosen])
     total = max(int(labels.max()), *names, 0) + 1
     return CleanSamples(

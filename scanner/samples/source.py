@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Labels = NDArray[np.int64]  # [N]
 Indices = NDArray[np.int64]  # positions in Labels
+Prepare = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]  # a picture [H, W] or [H, W, C] to [H, W, C]
 
 MAX_CLASSES = 100_000  # a label beyond this is a mistake or an attack on our memory
 MAX_BYTES = 4 * 2**30  # of the chosen samples as float32, and of an array that is read

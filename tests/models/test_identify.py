@@ -29,8 +29,8 @@ def test_sentences_for_no_model_file(tmp_path: Path) -> None:
         "cut.pt": "damaged",
         "model.h5": "Keras",
         "lfs.pt": "git lfs pull",
-        "folder": "folder",
-        "hf": "Hugging Face",
+        "folder": "folder without a config.json",
+        "hf": "has no weights",
         "pipe": "not a regular file",
     }
     for name, word in words.items():
@@ -53,7 +53,29 @@ def test_unreadable(tmp_path: Path) -> None:
 def test_onnx_has_no_mark_but_its_name(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"\x08\x0a")
-    assert identify(path).format == "onnx"
+    with pytest.raises(ScanError, match="no ONNX graph"):
+        identify(path)
+
+
+def test_onnx_with_weights_beside_it(tmp_path: Path) -> None:
+    """They are part of the model: their digest is told, and another file of weights is another model."""
+    helper = pytest.importorskip("onnx.helper")
+    floats, outside = helper.onnx.TensorProto.FLOAT, helper.onnx.TensorProto.EXTERNAL
+    tensor = helper.onnx.TensorProto(name="w", dims=[2, 2], data_type=floats, data_location=outside)
+    tensor.external_data.add(key="location", value="w.bin")
+    ends = [helper.make_tensor_value_info(name, floats, [None, 2]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", ends[:1], ends[1:], [tensor])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    with pytest.raises(ScanError, match="cannot be read"):
+        identify(path)
+    (tmp_path / "w.bin").write_bytes(bytes(16))
+    artifact = identify(path)
+    assert artifact.format == "onnx" and list(artifact.files) == ["w.bin"]
+    assert artifact.size == path.stat().st_size + 16
+    (tmp_path / "w.bin").write_bytes(bytes(15) + b"x")
+    other = identify(path)
+    assert other.sha256 == artifact.sha256 and other.files != artifact.files
 
 
 def test_formats_by_content_and_links(tmp_path: Path) -> None:

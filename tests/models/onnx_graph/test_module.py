@@ -12,13 +12,13 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 import numpy as np  # noqa: E402
+from ebyd_scan.checks.onnx_read import read_model  # noqa: E402
 from ebyd_scan.evidence.errors import ScanError  # noqa: E402
 from ebyd_scan.fixtures import networks  # noqa: E402
 from ebyd_scan.scanner.models.onnx_graph.build import opsets_of, plan_of  # noqa: E402
 from ebyd_scan.scanner.models.onnx_graph.ends import Ends, find_ends  # noqa: E402
 from ebyd_scan.scanner.models.onnx_graph.module import OnnxClassifier, restore_names  # noqa: E402
 from ebyd_scan.scanner.models.onnx_graph.parity import compare  # noqa: E402
-from ebyd_scan.scanner.models.onnx_graph.read import read_model  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from torch import nn  # noqa: E402
 

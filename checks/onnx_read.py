@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx.inliner
 from google.protobuf.message import DecodeError
-from onnx import GraphProto, ModelProto, TensorProto, helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-from ....evidence.errors import ScanError
+from ..evidence.errors import ScanError
 
 MAX_BYTES = 8 << 30  # of all tensors together, unpacked
 _MAX_DIMENSIONS = 8
@@ -22,7 +22,11 @@ _PACKED: dict[int, int] = {TensorProto.INT4: 2, TensorProto.UINT4: 2, TensorProt
 def graphs(graph: GraphProto) -> Iterator[GraphProto]:
     """A graph and those in the attributes of its nodes, branches and loops."""
     yield graph
-    for node in graph.node:
+    yield from _within(graph.node)
+
+
+def _within(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
+    for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 yield from graphs(attribute.g)
@@ -30,17 +34,27 @@ def graphs(graph: GraphProto) -> Iterator[GraphProto]:
                 yield from graphs(inner)
 
 
+def _constants(attributes: Iterable[AttributeProto]) -> Iterator[TensorProto]:
+    for attribute in attributes:
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+
+
 def tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Every tensor that the file holds."""
-    for graph in graphs(model.graph):
+    """Every tensor that the file holds, those in its functions too."""
+    inner = list(graphs(model.graph))
+    for function in model.functions:
+        yield from _constants(function.attribute_proto)
+        for node in function.node:
+            yield from _constants(node.attribute)
+        inner += _within(function.node)
+    for graph in inner:
         yield from graph.initializer
         for sparse in graph.sparse_initializer:
             yield from (sparse.values, sparse.indices)
         for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
+            yield from _constants(node.attribute)
 
 
 def _bytes_of(path: Path, tensor: TensorProto) -> int:
@@ -93,7 +107,7 @@ def _location(path: Path, tensor: TensorProto) -> tuple[str, int, int | None]:
     return location, offset, length
 
 
-def _beside(path: Path, location: str) -> int:
+def open_beside(path: Path, location: str) -> int:
     """A descriptor of a file in the folder of `path`, through no link; ScanError otherwise."""
     parts = location.replace("\\", "/").split("/")
     if Path(location).is_absolute() or ".." in parts or ":" in parts[0] or "\0" in location:
@@ -119,7 +133,7 @@ def _beside(path: Path, location: str) -> int:
 def _take_in(path: Path, tensor: TensorProto, size: int) -> None:
     """Put the bytes of a tensor that lies beside the file into it."""
     location, offset, length = _location(path, tensor)
-    with os.fdopen(_beside(path, location), "rb") as file:
+    with os.fdopen(open_beside(path, location), "rb") as file:
         there = os.fstat(file.fileno()).st_size
         if (length is not None and length != size) or offset + size > there:
             raise ScanError(
@@ -156,8 +170,8 @@ def parse(path: Path, data: bytes) -> ModelProto:
     return model
 
 
-def read_model(path: Path) -> ModelProto:
-    """The model with all its weights inside and its functions put in place of their calls.
+def read_whole(path: Path) -> tuple[ModelProto, list[TensorProto]]:
+    """The model as it is in the file but with all its weights inside, and those of them that lay beside it.
 
     Every tensor is held against its shape and type before anything is unpacked. Raises ScanError, one sentence.
     """
@@ -166,6 +180,7 @@ def read_model(path: Path) -> ModelProto:
     except OSError as error:
         raise ScanError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
     total = 0
+    outside = []
     for tensor in tensors(model):
         size = _bytes_of(path, tensor)
         total += size
@@ -173,8 +188,18 @@ def read_model(path: Path) -> ModelProto:
             raise ScanError(f"{path} has more than {MAX_BYTES >> 30} GiB of weights, more than this version takes")
         if tensor.data_location == TensorProto.EXTERNAL:
             _take_in(path, tensor, size)
+            outside.append(tensor)
         else:
             _check_inside(path, tensor, size)
+    return model, outside
+
+
+def read_model(path: Path) -> ModelProto:
+    """The model with all its weights inside and its functions put in place of their calls.
+
+    Raises ScanError, one sentence, as `read_whole` does.
+    """
+    model, _ = read_whole(path)
     if any(graph.sparse_initializer for graph in graphs(model.graph)):
         raise ScanError(f"{path} holds sparse weights, which this version does not read: export it with dense ones")
     if model.functions:

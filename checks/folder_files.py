@@ -1,0 +1,114 @@
+"""Which files of a Hugging Face folder a loader reads. Names only: nothing is opened but small JSON files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from ..evidence.artifact import Format
+from ..evidence.errors import ScanError
+
+CONFIG: Final = "config.json"
+PREPROCESSORS: Final = ("preprocessor_config.json", "processor_config.json")
+SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
+_INDEX: Final = ".index.json"
+# Beside weights: what else changes what the model does.
+_SMALL: Final = (
+    CONFIG,
+    *PREPROCESSORS,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
+# A distributed checkpoint's list of contents is a pickle, and transformers looks for it before anything else.
+_DISTRIBUTED: Final = ".metadata"
+_PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", _DISTRIBUTED)
+_ELSEWHERE: Final = {"tf_model.h5": "TensorFlow's", "flax_model.msgpack": "Flax's", "model.onnx": "ONNX's"}
+_MAX_JSON: Final = 64 << 20  # bytes
+_MAX_SHARDS: Final = 2000
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises ScanError, one sentence, where there is none."""
+    try:
+        if path.stat().st_size > _MAX_JSON:
+            raise ScanError(f"{path} is larger than {_MAX_JSON >> 20} MiB: that is no configuration")
+        found = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise ScanError(f"{path} cannot be read ({error.strerror}): check that it is there") from None
+    except (ValueError, RecursionError):
+        raise ScanError(f"{path} is not valid JSON: fetch or save the model again") from None
+    if not isinstance(found, dict):
+        raise ScanError(f"{path} is not a JSON object: fetch or save the model again")
+    return found
+
+
+def _shards(folder: Path, index: str) -> list[str]:
+    """Names of the weight files that an index names, sorted."""
+    table = read_json(folder / index).get("weight_map")
+    names = sorted(set(table.values())) if isinstance(table, dict) and all(_named(v) for v in table.values()) else []
+    if not names or len(names) > _MAX_SHARDS:
+        raise ScanError(f"{folder / index} names no weight files: fetch or save the model again")
+    for name in names:
+        if "/" in name or "\\" in name or name.startswith("."):
+            raise ScanError(f"{folder / index} wants weights from {name!r}, outside its own folder: that is refused")
+        if not (folder / name).is_file():
+            raise ScanError(f"{folder / index} wants weights from {name!r}, which is not there: fetch it too")
+    return names
+
+
+def _named(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def weight_files(folder: Path) -> list[str]:
+    """Names of the files with the weights that are loaded: safetensors where there are any, else torch's.
+
+    Raises ScanError, one sentence, where there are none or some of them are missing.
+    """
+    for name in (SAFETENSORS, PICKLED):
+        if (folder / name).is_file():
+            return [name]
+        if (folder / (name + _INDEX)).is_file():
+            return _shards(folder, name + _INDEX)
+    other = next((f"{whose} ({name})" for name, whose in _ELSEWHERE.items() if (folder / name).exists()), None)
+    if other:
+        raise ScanError(f"{folder} has no weights for PyTorch, only {other}: pass that file, or save safetensors")
+    raise ScanError(f"{folder} has no weights, neither {SAFETENSORS} nor {PICKLED}: fetch the whole folder")
+
+
+def folder_files(folder: Path) -> list[str]:
+    """Names of all files that a loader could read, sorted: weights, pickles that stand in for them, code, settings."""
+    names = set(weight_files(folder))
+    for name in (SAFETENSORS, PICKLED):
+        if (folder / (name + _INDEX)).is_file():
+            names |= {name + _INDEX, *_shards(folder, name + _INDEX)}
+    names |= {name for name in (*_SMALL, SAFETENSORS, PICKLED, _DISTRIBUTED) if (folder / name).is_file()}
+    names |= {path.name for path in folder.glob("*.py") if path.is_file()}
+    return sorted(names)
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether the folder says which model it holds."""
+    return (folder / CONFIG).is_file()
+
+
+def weights_format(path: Path) -> Format | None:
+    """The format of a file of the folder that holds weights or could be unpickled; None for the others."""
+    if path.suffix == ".safetensors":
+        return "safetensors"
+    if not path.name.endswith(_PICKLES):
+        return None
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head.startswith(b"PK\x03\x04"):
+        return "pytorch-zip"
+    return "pytorch-legacy" if head.startswith(b"\x80") and b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19." in head else "unknown"

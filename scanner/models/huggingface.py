@@ -1,0 +1,141 @@
+"""Hugging Face folders: the model that config.json names, with the weights beside it. No hub, no remote code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...checks.folder_files import CONFIG, read_json, weight_files, weights_format
+from ...evidence.artifact import Artifact
+from ...evidence.errors import MissingExtra, ScanError
+from ..torchvision_compat import import_torchvision
+from .architecture import first_line
+from .checkpoint import WholeModule, find_state_dict, load_weights_only
+from .safetensors_file import load_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor, nn
+
+REMOTE_CODE = "--trust-remote-code"
+ATTENTION = "eager"  # in plain torch
+
+
+def import_transformers() -> Any:
+    """transformers, offline and silent. Raises MissingExtra where it is not installed."""
+    os.environ.update(
+        HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TRANSFORMERS_VERBOSITY="error",
+        HF_HUB_DISABLE_PROGRESS_BARS="1",
+    )  # fmt: skip
+    try:
+        import_torchvision()
+    except ModuleNotFoundError:
+        pass
+    try:
+        import transformers
+    except ModuleNotFoundError:
+        raise MissingExtra("transformers", "transformers") from None
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
+
+
+@contextmanager
+def sentence(folder: Path, what: str) -> Iterator[None]:
+    """Whatever transformers says of a broken or a strange folder, as one sentence."""
+    try:
+        yield
+    except ScanError:
+        raise
+    except ImportError as error:
+        raise ScanError(f"{folder} needs a package that is not installed here ({first_line(error)})") from None
+    except Exception as error:
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            raise
+        raise ScanError(f"{folder}: {what} ({first_line(error)})") from None
+
+
+def _check_config(folder: Path, settings: Mapping[str, Any], remote_code: bool) -> None:
+    if not isinstance(settings.get("model_type"), str) and not (remote_code and settings.get("auto_map")):
+        raise ScanError(f"{folder / CONFIG} does not say which model_type it describes: save the model again")
+    if settings.get("quantization_config"):
+        raise ScanError(
+            f"{folder} holds quantised weights, which cannot be trained: pass the model before quantisation"
+        )
+
+
+def _only_remote(transformers: Any, settings: Mapping[str, Any]) -> bool:
+    """Whether there is no way to build the model but by code that came with it."""
+    return bool(settings.get("auto_map")) and settings.get("model_type") not in transformers.CONFIG_MAPPING
+
+
+def _state(artifact: Artifact) -> dict[str, Tensor]:
+    """All weights of the folder, by our own readers: transformers' would look for pickles first."""
+    state: dict[str, Tensor] = {}
+    for name in weight_files(artifact.path):
+        path = artifact.path / name
+        kind = weights_format(path)
+        part = Artifact(path=path, format=kind or "unknown", sha256=artifact.files.get(name, ""), size=0)
+        if kind == "safetensors":
+            state |= load_tensors(part)
+            continue
+        if kind not in ("pytorch-zip", "pytorch-legacy"):
+            raise ScanError(f"{path} is no file that torch.save wrote: save the model with safetensors")
+        try:
+            state |= find_state_dict(part, load_weights_only(part))
+        except WholeModule as reason:
+            raise ScanError(f"{path} holds more than weights ({reason}): save the model with safetensors") from None
+    return state
+
+
+def load_folder(artifact: Artifact, auto: str, *, remote_code: bool = False) -> tuple[nn.Module, str]:
+    """The model of a folder in eval mode and float32, and its name; `auto` is transformers' class for the task.
+
+    Attention is computed in plain torch, whatever the configuration asks for: kernels may come from a hub.
+    Raises MissingExtra without transformers, ScanError where the folder is broken, is another task's, misses weights,
+    or cannot be built without code of its own and `remote_code` is False.
+    """
+    transformers = import_transformers()
+    import torch
+
+    folder = artifact.path
+    settings = read_json(folder / CONFIG)
+    _check_config(folder, settings, remote_code)
+    if _only_remote(transformers, settings) and not remote_code:
+        raise ScanError(
+            f"{folder} needs Python code that came with it ({_named_code(settings)}): read that code, and pass "
+            f"{REMOTE_CODE} if you trust it"
+        )
+    factory = getattr(transformers, auto)
+    with sentence(folder, "transformers cannot build the model"):
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=remote_code)
+        config._attn_implementation = ATTENTION
+        with torch.device("meta"):  # only to learn its class
+            kind = type(factory.from_config(config, trust_remote_code=remote_code, attn_implementation=ATTENTION))
+    state = _state(artifact)
+    with sentence(folder, f"the weights do not fit {kind.__name__}"):
+        module, report = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=state,
+            output_loading_info=True,
+            attn_implementation=ATTENTION,
+            dtype=torch.float32,
+        )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ScanError(
+            f"{folder} has no weights for {', '.join(missing[:3])}{more} of {kind.__name__}, which would be drawn at "
+            "random: is the model trained for this task?"
+        )
+    return module.eval(), f"huggingface:{kind.__name__}"
+
+
+def _named_code(settings: Mapping[str, Any]) -> str:
+    table = settings.get("auto_map")
+    names = sorted({str(value)[:80] for value in table.values()}) if isinstance(table, dict) else ["auto_map"]
+    return ", ".join(names[:3])
