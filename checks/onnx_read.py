@@ -15,6 +15,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from ..evidence.errors import ScanError
 
 MAX_BYTES = 8 << 30  # of all tensors together, unpacked
+MAX_NODES = 1_000_000  # with the functions in place of their calls
 _MAX_DIMENSIONS = 8
 _PACKED: dict[int, int] = {TensorProto.INT4: 2, TensorProto.UINT4: 2, TensorProto.FLOAT4E2M1: 2}  # numbers a byte
 
@@ -100,10 +101,12 @@ def _location(path: Path, tensor: TensorProto) -> tuple[str, int, int | None]:
     try:
         offset, length = int(entries.get("offset", 0)), int(entries["length"]) if "length" in entries else None
     except ValueError:
-        raise ScanError(f"{path}: tensor {tensor.name} has an offset or length that is no number") from None
+        raise ScanError(
+            f"{path}: tensor {tensor.name} has an offset or length that is no number: the file is damaged"
+        ) from None
     location = entries.get("location", "")
     if not location or offset < 0 or (length is not None and length < 0):
-        raise ScanError(f"{path}: tensor {tensor.name} lies in another file, and where is not said")
+        raise ScanError(f"{path}: tensor {tensor.name} lies in another file, and where is not said: export it again")
     return location, offset, length
 
 
@@ -170,6 +173,35 @@ def parse(path: Path, data: bytes) -> ModelProto:
     return model
 
 
+def _calls(nodes: Iterable[NodeProto]) -> Iterator[tuple[str, str, str]]:
+    """What each node calls, those in branches too: domain, name, overload."""
+    nodes = list(nodes)
+    for node in (*nodes, *(node for graph in _within(nodes) for node in graph.node)):
+        yield node.domain, node.op_type, node.overload
+
+
+def _check_functions(path: Path, model: ModelProto) -> None:
+    """ScanError where functions call themselves, or each other so often that no memory holds what comes of it."""
+    bodies = {(body.domain, body.name, body.overload): list(_calls(body.node)) for body in model.functions}
+    sizes: dict[tuple[str, str, str], int] = {}
+    todo, open_ = list(bodies), set[tuple[str, str, str]]()
+    while todo:
+        name = todo[-1]
+        calls = bodies[name]
+        waiting = [] if name in sizes else [other for other in set(calls) if other in bodies and other not in sizes]
+        if waiting and (name in waiting or not open_.isdisjoint(waiting)):
+            raise ScanError(f"{path} has a function, {name[1]}, that calls itself: no graph can be made of it")
+        if waiting:
+            open_.add(name)
+            todo += waiting
+            continue
+        sizes[name] = min(MAX_NODES + 1, sum(sizes.get(other, 1) for other in calls))
+        open_.discard(name)
+        todo.pop()
+    if sum(sizes.get(call, 1) for call in _calls(model.graph.node)) > MAX_NODES:
+        raise ScanError(f"{path} has functions that come to more than {MAX_NODES} nodes: no classifier has as many")
+
+
 def read_whole(path: Path) -> tuple[ModelProto, list[TensorProto]]:
     """The model as it is in the file but with all its weights inside, and those of them that lay beside it.
 
@@ -203,6 +235,7 @@ def read_model(path: Path) -> ModelProto:
     if any(graph.sparse_initializer for graph in graphs(model.graph)):
         raise ScanError(f"{path} holds sparse weights, which this version does not read: export it with dense ones")
     if model.functions:
+        _check_functions(path, model)
         try:
             model = onnx.inliner.inline_local_functions(model)
         except Exception as error:

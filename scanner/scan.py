@@ -75,11 +75,13 @@ def scan(request: ScanRequest, emit: Emit) -> None:
     if request.plant and (reason := _plant(request, classifier, samples, emit)):
         emit(events.StoppedEvent(reason=reason))
         return
+    classifier = _normalised(classifier, samples, emit)
     keep = _keeper(samples, emit) if request.keep_witness else forget
     evidence = replace(evidence, classifier=classifier, samples=samples, keep=keep)
     if evidence.reference_artifact:
         with _timed("load reference", emit):
-            evidence = replace(evidence, reference=_load_reference(request, evidence, evidence.reference_artifact))
+            reference = _load_reference(request, evidence, evidence.reference_artifact)
+        evidence = replace(evidence, reference=_normalised(reference, samples, emit))
     evidence = _run_checks(checks, "model", evidence, emit)
     if reason := _stops(evidence.findings, "exposing it would only measure noise"):
         emit(events.StoppedEvent(reason=reason))
@@ -197,6 +199,16 @@ def _prove(artifact: Artifact, classifier: Classifier, samples: CleanSamples, em
         finding = prove(artifact, classifier, samples)
     emit(events.FindingEvent(finding=finding.model_copy(update={"seconds": time.perf_counter() - started})))
     return _stops([finding], "what it does is not known")
+
+
+def _normalised(classifier: Classifier, samples: CleanSamples, emit: Emit) -> Classifier:
+    """The classifier as it is, or an ONNX graph without normalisation with BatchNorm inserted: exposure needs it."""
+    if classifier.architecture != "onnx":
+        return classifier
+    from .models.onnx_file import with_batch_norm
+
+    with _timed("insert BatchNorm", emit):
+        return with_batch_norm(classifier, samples)
 
 
 def _plant(request: ScanRequest, classifier: Classifier, samples: CleanSamples, emit: Emit) -> str | None:

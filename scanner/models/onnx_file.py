@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...evidence.artifact import Artifact
@@ -27,21 +28,25 @@ def load_onnx(artifact: Artifact, shape: tuple[int, int, int]) -> OnnxClassifier
     MissingExtra without onnx.
     """
     model, ends = _read(artifact, shape)
+    from .onnx_graph.batches import settle
     from .onnx_graph.build import opsets_of, plan_of
 
     try:
         plan = plan_of(model.graph, opsets_of(model), ends.batch, wanted=(ends.scores,))
+        module = OnnxClassifier(plan, ends.input, ends.layout).eval()
+        if ends.batch is not None:
+            settle(module, ends.batch, shape)
     except ScanError as error:
         raise ScanError(f"{artifact.path}: {error}") from None
-    return OnnxClassifier(plan, ends.input, ends.layout).eval()
+    return module
 
 
 def _read(artifact: Artifact, shape: tuple[int, int, int]) -> tuple[ModelProto, Ends]:
     """The file, and where pictures go in and scores come out."""
     try:
+        from ...checks.onnx_read import read_model
         from .onnx_graph.ends import find_ends
         from .onnx_graph.linear import spell_out
-        from ...checks.onnx_read import read_model
     except ModuleNotFoundError:
         raise MissingExtra("onnx", "onnx") from None
     model = spell_out(read_model(artifact.path))
@@ -49,6 +54,23 @@ def _read(artifact: Artifact, shape: tuple[int, int, int]) -> tuple[ModelProto, 
         return model, find_ends(model.graph, shape)
     except ScanError as error:
         raise ScanError(f"{artifact.path}: {error}") from None
+
+
+def with_batch_norm(classifier: Classifier, samples: CleanSamples) -> Classifier:
+    """The same scores, with BatchNorm after the convolutions where the graph normalises nothing; else as it is.
+
+    Exporters fold BatchNorm into convolutions, and what clean unlearning then collapses onto is often a wrong label
+    (docs/results.md). Statistics are those of the exposure samples.
+    """
+    from .onnx_graph.insert import insert_batch_norm, lacks_normalisation
+
+    module = classifier.module
+    if not isinstance(module, OnnxClassifier) or module.apart or not lacks_normalisation(module.plan):
+        return classifier
+    pixels = samples.exposure.pixels
+    mean, std = (pixels.new_tensor(values).view(1, -1, 1, 1) for values in (classifier.mean, classifier.std))
+    inserted = insert_batch_norm(module, (pixels - mean) / std)
+    return replace(classifier, module=inserted, has_batch_norm=bool(inserted.batch_norms()))
 
 
 def prove(artifact: Artifact, classifier: Classifier, samples: CleanSamples) -> Finding:

@@ -65,7 +65,7 @@ def _linear(path: Path, kind: str) -> Path:
     weight = numpy_helper.from_array(torch.rand(256, 10).numpy(), "w")
     nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"], name="head")]
     if kind == "operator":
-        nodes[1] = helper.make_node("Sorcery", ["f", "w"], ["y"], name="odd", domain="com.example")
+        nodes[1] = helper.make_node("Sorcery", ["f", "w"], ["y"], name="odd")
     if kind == "outside":
         weight.ClearField("raw_data")
         weight.data_location = TensorProto.EXTERNAL
@@ -88,7 +88,7 @@ def _linear(path: Path, kind: str) -> Path:
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        ("operator", "operator Sorcery (odd) of domain com.example is not supported"),
+        ("operator", "operator Sorcery (odd) is not supported"),
         ("outside", "outside its own folder"),
         ("size", "takes 1 x 8 x 8"),
         ("cut", "ONNX"),

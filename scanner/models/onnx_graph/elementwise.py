@@ -16,8 +16,12 @@ from .node import OPERATORS, Node, operator
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Abs": torch.abs,
     "Acos": torch.acos,
+    "Acosh": torch.acosh,
     "Asin": torch.asin,
+    "Asinh": torch.asinh,
     "Atan": torch.atan,
+    "Atanh": torch.atanh,
+    "BitwiseNot": torch.bitwise_not,
     "Ceil": torch.ceil,
     "Cos": torch.cos,
     "Cosh": torch.cosh,
@@ -46,6 +50,9 @@ _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
 _BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Add": torch.add,
     "And": torch.logical_and,
+    "BitwiseAnd": torch.bitwise_and,
+    "BitwiseOr": torch.bitwise_or,
+    "BitwiseXor": torch.bitwise_xor,
     "Equal": torch.eq,
     "Greater": torch.gt,
     "GreaterOrEqual": torch.ge,
@@ -189,6 +196,13 @@ def selu(node: Node, x: Tensor) -> Tensor:
 def thresholded_relu(node: Node, x: Tensor) -> Tensor:
     """Zero up to `alpha`."""
     return torch.where(x > node.get("alpha", 1.0), x, torch.zeros_like(x))
+
+
+@operator("Shrink")
+def shrink(node: Node, x: Tensor) -> Tensor:
+    """Zero within `lambd` of zero, nearer to it by `bias` outside."""
+    edge, bias = node.get("lambd", 0.5), node.get("bias", 0.0)
+    return torch.where(x < -edge, x + bias, torch.where(x > edge, x - bias, torch.zeros_like(x)))
 
 
 @operator("HardSigmoid")

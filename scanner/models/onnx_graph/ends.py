@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onnx import GraphProto, TensorProto, ValueInfoProto
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto
 
 from ....evidence.errors import ScanError
 from .module import Layout
@@ -73,6 +73,30 @@ def _input(graph: GraphProto, shape: tuple[int, int, int]) -> tuple[str, Layout,
     )
 
 
+def _attribute(node: NodeProto, name: str) -> int | None:
+    return next((int(attribute.i) for attribute in node.attribute if attribute.name == name), None)
+
+
+def _same(node: NodeProto) -> bool:
+    """Whether a node gives the number that it takes."""
+    return node.op_type == "Identity" or (node.op_type == "Cast" and _attribute(node, "to") in _FLOATS)
+
+
+def _softmax(node: NodeProto) -> bool:
+    """Whether it is one over the classes."""
+    over = node.op_type in ("Softmax", "LogSoftmax") and node.domain in ("", "ai.onnx") and bool(node.input)
+    return over and _attribute(node, "axis") in (None, 1, -1)
+
+
+def _keeps_probabilities(node: NodeProto, made_by: dict[str, NodeProto]) -> bool:
+    """Whether it divides what sums to one by its sum, as skl2onnx has it after a softmax."""
+    before = made_by.get(node.input[0]) if node.op_type == "Normalizer" else None
+    if before is not None and before.input and _same(before):
+        before = made_by.get(before.input[0])
+    norms = [attribute.s for attribute in node.attribute if attribute.name == "norm"]
+    return before is not None and _softmax(before) and norms == [b"L1"]
+
+
 def find_ends(graph: GraphProto, shape: tuple[int, int, int]) -> Ends:
     """Input and output of a classifier of pictures of `shape` (channels, H, W).
 
@@ -83,7 +107,7 @@ def find_ends(graph: GraphProto, shape: tuple[int, int, int]) -> Ends:
     found = []
     for value in graph.output:
         node = made_by.get(value.name)
-        if node is not None and node.op_type == "ZipMap":  # scikit-learn's map from class to probability
+        if node is not None and node.op_type == "ZipMap" and node.input:  # scikit-learn's map from class to probability
             found.append(node.input[0])
         elif value.type.tensor_type.elem_type in _FLOATS and len(_sizes(value) or (1, 1)) == 2:
             found.append(value.name)
@@ -95,9 +119,11 @@ def find_ends(graph: GraphProto, shape: tuple[int, int, int]) -> Ends:
         )
     output = scores = found[0]
     node = made_by.get(output)
-    while node is not None and node.op_type in ("Identity", "Cast"):
+    for _ in graph.node:  # a graph that goes in a circle has an end here too
+        if node is None or not node.input or not (_same(node) or _keeps_probabilities(node, made_by)):
+            break
         scores = node.input[0]
         node = made_by.get(scores)
-    if node is not None and node.op_type in ("Softmax", "LogSoftmax") and node.domain in ("", "ai.onnx"):
+    if node is not None and _softmax(node):
         return Ends(name, layout, batch, output, node.input[0], softmax=True)
     return Ends(name, layout, batch, output, output, softmax=False)

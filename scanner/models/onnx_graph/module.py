@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from ....evidence.errors import ScanError
 from . import elementwise, reductions, shapes  # noqa: F401  (they enter their operators in the table)
 from .network import batch_normalization
 from .node import OPERATORS, Node, Result
-from .plan import Plan, branches
+from .plan import Plan, as_written, branches
 
 Layout = Literal["nchw", "nhwc", "flat"]
 
@@ -53,7 +54,8 @@ class OnnxClassifier(nn.Module):
     """Interprets a plan on float pixels [N, channels, H, W]; returns the scores [N, C].
 
     `layout` is how the graph wants its pixels. `names` maps the names of parameters and buffers to those in the file.
-    Gradients flow through everything; train() puts BatchNorm into train mode, and nothing else.
+    Gradients flow through everything; train() puts BatchNorm into train mode, and nothing else. Where `apart` is set
+    so many samples go through by themselves, and BatchNorm stays as it is.
     """
 
     def __init__(self, plan: Plan, input_name: str, layout: Layout = "nchw") -> None:
@@ -62,6 +64,8 @@ class OnnxClassifier(nn.Module):
         self.input_name = input_name
         self.layout: Layout = layout
         self.names: dict[str, str] = {}
+        self.apart: int | None = None
+        self.as_written = as_written(plan)
         self._hold(plan)
 
     def _hold(self, plan: Plan) -> None:
@@ -81,8 +85,14 @@ class OnnxClassifier(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Scores [N, C]."""
-        (scores,) = self.run(self.graph_input(pixels), self.plan.outputs)
-        return scores
+        graph_input = self.graph_input(pixels)
+        if self.apart is None or len(pixels) == self.apart:
+            return self.run(graph_input, self.plan.outputs)[0]
+        missing = -len(pixels) % self.apart
+        parts = torch.cat([graph_input, graph_input[-1:].expand(missing, *graph_input.shape[1:])])
+        parts = parts.unflatten(0, (-1, self.apart))
+        scores: Tensor = torch.func.vmap(lambda part: self.run(part, self.plan.outputs)[0])(parts)
+        return scores.flatten(0, 1)[: len(pixels)]
 
     def graph_input(self, pixels: Tensor) -> Tensor:
         """Pixels [N, channels, H, W] in the graph's own layout."""
@@ -94,7 +104,8 @@ class OnnxClassifier(nn.Module):
         """The tensors `outputs` of the graph for an input in the graph's own layout."""
         values = {name: getattr(self, key) for key, name in self.names.items()}
         values[self.input_name] = graph_input
-        self._run(self.plan, values, keep=set(outputs))
+        own = bool(self.plan.nodes) and graph_input.shape[:1] == (self.plan.nodes[0].batch,)
+        self._run(self.as_written if own else self.plan, values, keep=set(outputs))
         return tuple(values[name] for name in outputs)
 
     def _run(self, plan: Plan, values: dict[str, Tensor], keep: set[str]) -> None:
@@ -121,19 +132,24 @@ class OnnxClassifier(nn.Module):
             inputs = [None if tensor is None else tensor.to(device) for tensor in inputs]
         try:
             if node.operator == "BatchNormalization":
-                result: Result = batch_normalization(node, *inputs, training=self.training)  # type: ignore[arg-type]
+                result: Result = batch_normalization(node, *inputs, training=self.training and not self.apart)  # type: ignore[arg-type]
             else:
                 result = OPERATORS[node.domain, node.operator](node, *inputs)
-        except (ValueError, TypeError, AssertionError, IndexError) as error:
-            raise ScanError(f"{node} cannot be run: {error}") from None
+        except (ValueError, TypeError, AssertionError, IndexError, OverflowError, ZeroDivisionError) as error:
+            why = " ".join(str(error).split())[:300]
+            why = f"it has {len(inputs)} inputs" if "positional argument" in why and "()" in why else why
+            raise ScanError(f"{node} cannot be run: {why}") from None
+        except RuntimeError as error:
+            if "allocate memory" not in str(error):
+                raise
+            raise ScanError(f"{node} needs more memory than there is: raise --memory if the file is trusted") from None
         return (result,) if isinstance(result, Tensor) else tuple(result)
 
     def batch_norms(self) -> list[bool]:
-        """One entry a BatchNorm node: True, as train mode reaches them all."""
-        return [True for node in self.plan.nodes if node.operator == "BatchNormalization"]
+        """One entry a BatchNorm node, whether train mode reaches it."""
+        return [self.apart is None for node in self.plan.nodes if node.operator == "BatchNormalization"]
 
 
 def restore_names(module: OnnxClassifier) -> dict[str, Tensor]:
-    """What the module holds now, by the names of the file: parameters and BatchNorm statistics."""
-    state = module.state_dict()
-    return {name: state[key].detach().cpu() for key, name in module.names.items() if key in state}
+    """What the module holds now, by the names of the file: parameters, BatchNorm statistics, constants."""
+    return {name: getattr(module, key).detach().cpu() for key, name in module.names.items()}

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .node import Node, given, numbers, operator
+from .node import Node, bounded, given, numbers, operator, text
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -17,21 +17,9 @@ _MAX: dict[int, Callable[..., Any]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.ma
 _AVERAGE: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
-_ROUNDINGS: dict[str, Callable[[Tensor], Tensor]] = {
-    "floor": torch.floor,
-    "ceil": torch.ceil,
-    "round_prefer_floor": lambda value: torch.ceil(value - 0.5),
-    "round_prefer_ceil": lambda value: torch.floor(value + 0.5),
-}
-
-
-def _name(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
 def _pads(node: Node, x: Tensor, kernel: list[int], strides: list[int], dilations: list[int]) -> list[tuple[int, int]]:
     """What is added (before, after) each spatial dimension; `auto_pad` as TensorFlow's SAME, the odd one at an end."""
-    kind, spatial = _name(node.get("auto_pad", "NOTSET")), len(kernel)
+    kind, spatial = text(node.get("auto_pad", "NOTSET")), len(kernel)
     if kind in ("SAME_UPPER", "SAME_LOWER"):
         pads = []
         for size, taps, stride, dilation in zip(x.shape[2:], kernel, strides, dilations, strict=True):
@@ -43,8 +31,16 @@ def _pads(node: Node, x: Tensor, kernel: list[int], strides: list[int], dilation
     return list(zip(given[:spatial], given[spatial:], strict=True))
 
 
+def _bounded(x: Tensor, pads: list[tuple[int, int]]) -> None:
+    """ValueError where padding makes it too large."""
+    first = x.dim() - len(pads)
+    grown = [size + before + after for size, (before, after) in zip(x.shape[first:], pads, strict=True)]
+    bounded(*x.shape[:first], *grown)
+
+
 def _pad(x: Tensor, pads: list[tuple[int, int]], value: float = 0.0) -> Tensor:
     flat = [amount for pair in reversed(pads) for amount in pair]
+    _bounded(x, pads)
     return F.pad(x, flat, value=value) if any(flat) else x
 
 
@@ -57,6 +53,7 @@ def conv(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
     pads = _pads(node, x, kernel, strides, dilations)
     even = all(before == after for before, after in pads)
     padding = [before for before, _ in pads] if even else 0
+    _bounded(x, pads)
     x = x if even else _pad(x, pads)
     return _CONV[len(kernel)](x, weight, bias, strides, padding, dilations, node.get("group", 1))
 
@@ -69,8 +66,11 @@ def conv_transpose(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = 
     strides, dilations = node.get("strides") or ones, node.get("dilations") or ones
     extra = node.get("output_padding") or [0] * len(kernel)
     pads = node.get("pads") or [0] * 2 * len(kernel)
-    if node.get("output_shape") or _name(node.get("auto_pad", "NOTSET")) not in ("NOTSET", "VALID"):
+    if node.get("output_shape") or text(node.get("auto_pad", "NOTSET")) not in ("NOTSET", "VALID"):
         raise ValueError("auto_pad and output_shape are not supported")
+    steps = zip(x.shape[2:], strides, dilations, kernel, extra, strict=True)
+    sizes = [(size - 1) * stride + dilation * (taps - 1) + 1 + more for size, stride, dilation, taps, more in steps]
+    bounded(len(x), weight.shape[1] * node.get("group", 1), *sizes)
     full = _TRANSPOSED[len(kernel)](x, weight, bias, strides, 0, extra, node.get("group", 1), dilations)
     for axis, (before, after) in enumerate(zip(pads[: len(kernel)], pads[len(kernel) :], strict=True), 2):
         full = full.narrow(axis, before, full.shape[axis] - before - after)
@@ -169,6 +169,14 @@ def group_normalization(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> T
     return F.group_norm(x, groups, scale, bias, node.get("epsilon", 1e-5))
 
 
+@operator("MeanVarianceNormalization")
+def mean_variance_normalization(node: Node, x: Tensor) -> Tensor:
+    """To mean 0 and variance 1 over `axes`."""
+    axes = node.get("axes") or [0, 2, 3]
+    centred = x - x.mean(axes, keepdim=True)
+    return centred / (centred.square().mean(axes, keepdim=True).sqrt() + 1e-9)
+
+
 @operator("LRN")
 def local_response_normalization(node: Node, x: Tensor) -> Tensor:
     """Over neighbouring channels."""
@@ -195,7 +203,7 @@ def pad(
     amounts = [(0, 0)] * x.dim()
     for axis, before, after in zip(which, amounts_given[: len(which)], amounts_given[len(which) :], strict=True):
         amounts[axis] = (before, after)
-    mode = _name(node.get("mode", "constant"))
+    mode = text(node.get("mode", "constant"))
     if mode == "constant":
         fill = float(value) if value is not None and value.numel() else node.get("value", 0.0)
         return _pad(x, amounts, fill)
@@ -204,48 +212,3 @@ def pad(
     if mode not in names or (x.dim() > 2 and any(any(pair) for pair in amounts[:2])):
         raise ValueError(f"mode {mode} on these dimensions is not supported")
     return F.pad(x, [amount for pair in reversed(spatial) for amount in pair], mode=names[mode])
-
-
-@operator("Resize", "Upsample")
-def resize(
-    node: Node, x: Tensor, roi: Tensor | None = None, scales: Tensor | None = None, sizes: Tensor | None = None
-) -> Tensor:
-    """Nearest, linear or cubic, with the coordinates that torch knows."""
-    if node.operator == "Upsample" or node.opset < 11:
-        scales = roi if roi is not None else torch.tensor(node.get("scales"))
-    mode, transform = (
-        _name(node.get("mode", "nearest")),
-        _name(node.get("coordinate_transformation_mode", "half_pixel")),
-    )
-    if node.operator == "Upsample" or node.opset < 11:
-        transform = "asymmetric"
-    if sizes is not None and sizes.numel():
-        wanted = (numbers(sizes) or [])[-(x.dim() - 2) :] if sizes.numel() >= x.dim() else numbers(sizes) or []
-    else:
-        assert scales is not None
-        factors = scales.tolist()[-(x.dim() - 2) :]
-        wanted = [int(size * factor) for size, factor in zip(x.shape[2:], factors, strict=True)]
-    if mode == "nearest":
-        return _nearest(x, wanted, transform, _name(node.get("nearest_mode", "round_prefer_floor")))
-    if transform not in ("half_pixel", "pytorch_half_pixel", "align_corners") or x.dim() != 4:
-        raise ValueError(f"{mode} with {transform} is not supported")
-    kind = {"linear": "bilinear", "cubic": "bicubic"}[mode]
-    corners = transform == "align_corners"
-    return F.interpolate(x, wanted, mode=kind, align_corners=corners, antialias=bool(node.get("antialias", 0)))
-
-
-def _nearest(x: Tensor, wanted: list[int], transform: str, rounding: str) -> Tensor:
-    for axis, target in enumerate(wanted, 2):
-        source = x.shape[axis]
-        place = torch.arange(target, dtype=torch.float64)
-        if transform in ("half_pixel", "pytorch_half_pixel"):
-            where = (place + 0.5) * source / target - 0.5
-        elif transform == "align_corners":
-            where = place * (source - 1) / max(1, target - 1)
-        elif transform == "asymmetric":
-            where = place * source / target
-        else:
-            raise ValueError(f"nearest with {transform} is not supported")
-        rounded = _ROUNDINGS[rounding](where)
-        x = x.index_select(axis, rounded.clamp(0, source - 1).to(torch.int64).to(x.device))
-    return x

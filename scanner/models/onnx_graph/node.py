@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,9 +34,10 @@ class Node:
         return self.attributes.get(name, default)
 
     def __str__(self) -> str:
-        return f"{self.operator} ({self.name or self.outputs[0]})"
+        return f"{self.operator} ({self.name or next(iter(self.outputs), '?')})"
 
 
+LARGEST = 1 << 29  # numbers in a tensor that a node makes from a shape alone: 2 GiB
 OPERATORS: dict[tuple[str, str], Operator] = {}
 
 
@@ -53,6 +55,14 @@ def operator(*names: str, domain: str = "") -> Callable[[Operator], Operator]:
     return enter
 
 
+def bounded(*sizes: int) -> None:
+    """ValueError where a tensor of these sizes is larger than any that a classifier makes."""
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"no tensor has the shape {list(sizes)}")
+    if math.prod(sizes) > LARGEST:
+        raise ValueError(f"it makes a tensor of {' x '.join(map(str, sizes))} numbers, more than any classifier needs")
+
+
 def given(node: Node, tensor: Tensor | None, attribute: str) -> list[int] | None:
     """Axes, sizes or the like: an input in newer opsets, an attribute in older ones; None where neither is there."""
     return numbers(tensor) if tensor is not None else node.get(attribute)
@@ -61,3 +71,8 @@ def given(node: Node, tensor: Tensor | None, attribute: str) -> list[int] | None
 def numbers(tensor: Tensor | None) -> list[int] | None:
     """The whole numbers in a tensor that holds axes, a shape or the like; None for an input that was left out."""
     return None if tensor is None else [int(value) for value in tensor.reshape(-1).tolist()]
+
+
+def text(value: Any) -> str:
+    """An attribute that is a word."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

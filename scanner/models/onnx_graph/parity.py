@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -36,9 +37,12 @@ def _difference(mine: np.ndarray, theirs: np.ndarray) -> float:
         return 0.0
     if mine.dtype == np.bool_ or theirs.dtype == np.bool_:
         return float((mine != theirs).mean())
-    gap = np.abs(mine.astype(np.float64) - theirs.astype(np.float64))
-    worst = float(np.nanmax(gap)) if np.isfinite(gap).any() else 0.0
-    return worst / max(1.0, float(np.abs(np.nan_to_num(theirs)).max()))
+    mine, theirs = mine.astype(np.float64), theirs.astype(np.float64)
+    finite = np.isfinite(theirs)
+    if (finite != np.isfinite(mine)).any() or (np.nan_to_num(mine)[~finite] != np.nan_to_num(theirs)[~finite]).any():
+        return float("inf")  # a NaN is like no number, but -inf in a mask is like -inf
+    largest = float(np.abs(theirs[finite]).max(initial=0.0))
+    return float(np.abs(mine[finite] - theirs[finite]).max(initial=0.0)) / max(1.0, largest)
 
 
 def _session(model: ModelProto) -> object:
@@ -50,6 +54,12 @@ def _session(model: ModelProto) -> object:
     options.log_severity_level = 4
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _type_of(model: ModelProto, name: str) -> np.dtype[Any]:
+    """Of an input of the file: half precision or double where it is exported so."""
+    kind = next(value.type.tensor_type.elem_type for value in model.graph.input if value.name == name)
+    return onnx.helper.tensor_dtype_to_np_dtype(kind)
 
 
 @torch.no_grad()
@@ -70,7 +80,7 @@ def compare(model: ModelProto, module: OnnxClassifier, pixels: Tensor, batch: in
     known = {output.name for output in probe.graph.output}
     wanted = [name for name in module.plan.outputs if name not in known]
     probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in wanted)
-    feed = {module.input_name: graph_input.contiguous().numpy()}
+    feed = {module.input_name: graph_input.contiguous().numpy().astype(_type_of(model, module.input_name))}
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     mine = module.run(graph_input.to(device), module.plan.outputs)[0].cpu().numpy()
     theirs = _session(probe).run(list(module.plan.outputs), feed)[0]  # type: ignore[attr-defined]

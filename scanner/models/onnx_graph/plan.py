@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from torch import Tensor
@@ -29,3 +29,18 @@ class Plan:
 def branches(node: Node) -> list[Plan]:
     """The plans within an If, none in other nodes."""
     return [plan for name in ("then_branch", "else_branch") if (plan := node.get(name)) is not None]
+
+
+def reads(node: Node) -> set[str]:
+    """What a node takes, from its own inputs and from within its branches."""
+    names = {name for name in node.inputs if name}
+    for inner in branches(node):
+        made = {name for other in inner.nodes for name in other.outputs} | set(inner.tensors)
+        names |= {name for other in inner.nodes for name in reads(other)} - made
+        names |= set(inner.outputs) - made
+    return names
+
+
+def as_written(plan: Plan) -> Plan:
+    """The plan for batches of the size that its file was exported with: no shape in it is fitted to another."""
+    return replace(plan, nodes=tuple(replace(node, batch=None) for node in plan.nodes))

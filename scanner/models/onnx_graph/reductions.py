@@ -147,9 +147,10 @@ def linear_classifier(node: Node, x: Tensor) -> tuple[Tensor, Tensor]:
     classes = len(node.get("classlabels_ints") or node.get("classlabels_strings") or [])
     weights = torch.as_tensor(node.get("coefficients"), dtype=x.dtype, device=x.device).view(-1, x.shape[1])
     scores = x @ weights.T + torch.as_tensor(node.get("intercepts"), dtype=x.dtype, device=x.device)
-    if len(weights) == 1 and classes == 2:
-        scores = torch.cat([-scores, scores], dim=1)
     kind = node.get("post_transform", "NONE")
+    if len(weights) == 1 and classes == 2:  # onnxruntime takes such a score for a probability, or for the log of odds
+        scores = torch.cat([-scores if kind == "LOGISTIC" else 1 - scores, scores], dim=1)
+        kind = "NONE" if kind == "SOFTMAX" else kind
     if kind == "SOFTMAX":
         scores = scores.softmax(dim=1)
     elif kind == "LOGISTIC":
@@ -165,6 +166,12 @@ def normalizer(node: Node, x: Tensor) -> Tensor:
     kind = node.get("norm", "MAX")
     norm = x.amax(1) if kind == "MAX" else torch.linalg.vector_norm(x, 1 if kind == "L1" else 2, dim=1)
     return x / torch.where(norm == 0, torch.ones_like(norm), norm)[:, None]
+
+
+@operator("ArrayFeatureExtractor", domain="ai.onnx.ml")
+def array_feature_extractor(node: Node, x: Tensor, places: Tensor) -> Tensor:
+    """Columns by their places."""
+    return x.index_select(-1, places.reshape(-1)).reshape(*(x.shape[:-1] or (1,)), -1)
 
 
 @operator("Scaler", domain="ai.onnx.ml")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from .node import Node, given, numbers, operator
+from .node import LARGEST, Node, bounded, given, numbers, operator, text
 
 
 def batched(node: Node, x: Tensor, shape: list[int]) -> list[int]:
-    """`shape` for the batch that came where the file has the size of the batch it was exported with in it."""
-    if node.batch is not None and shape and shape[0] == node.batch and x.dim() and x.shape[0] != node.batch:
-        return [x.shape[0], *shape[1:]]
+    """`shape` for a batch of another size than the one that the file was exported with, which is burnt into it."""
+    if node.batch is None or not shape or not x.dim():
+        return shape
+    if -1 in shape:
+        return [x.shape[0], *shape[1:]] if shape[0] == node.batch else shape
+    whole = math.prod(shape)
+    if whole and shape[0] * x.numel() % whole == 0:
+        return [shape[0] * x.numel() // whole, *shape[1:]]
     return shape
 
 
@@ -99,7 +106,8 @@ def slice_(
         if stride == 1:
             x = x.narrow(axis, picked.start, len(picked)) if len(picked) else x.narrow(axis, 0, 0)
         else:
-            x = x.index_select(axis, torch.tensor(list(picked), dtype=torch.int64, device=x.device))
+            places = torch.arange(picked.start, picked.stop, picked.step, device=x.device)
+            x = x.index_select(axis, places)
     return x
 
 
@@ -122,32 +130,42 @@ def gather_elements(node: Node, x: Tensor, index: Tensor) -> Tensor:
 @operator("GatherND")
 def gather_nd(node: Node, x: Tensor, index: Tensor) -> Tensor:
     """Elements or slices by several indices each; without batch dimensions."""
-    if node.get("batch_dims", 0):
-        raise ValueError("batch_dims is not supported")
-    return x[tuple(index.unbind(-1))]
+    same = node.get("batch_dims", 0)
+    if not same:
+        return x[tuple(index.unbind(-1))]
+    sizes = x.shape[:same]
+    pairs = zip(x.flatten(0, same - 1), index.flatten(0, same - 1), strict=True)
+    found = torch.stack([part[tuple(where.unbind(-1))] for part, where in pairs])
+    return found.reshape(*sizes, *found.shape[1:])
 
 
 @operator("ScatterND")
 def scatter_nd(node: Node, x: Tensor, index: Tensor, updates: Tensor) -> Tensor:
-    """A copy with elements or slices replaced."""
-    if node.get("reduction", "none") != "none":
-        raise ValueError(f"reduction {node.get('reduction')} is not supported")
-    return x.index_put(tuple(index.unbind(-1)), updates)
+    """A copy with elements or slices replaced, or added to."""
+    kind = text(node.get("reduction", "none"))
+    if kind not in ("none", "add"):
+        raise ValueError(f"reduction {kind} is not supported")
+    return x.index_put(tuple(index.unbind(-1)), updates, accumulate=kind == "add")
 
 
 @operator("ScatterElements")
 def scatter_elements(node: Node, x: Tensor, index: Tensor, updates: Tensor) -> Tensor:
-    """A copy with single elements replaced."""
-    if node.get("reduction", "none") != "none":
-        raise ValueError(f"reduction {node.get('reduction')} is not supported")
-    axis = node.get("axis", 0)
-    return x.scatter(axis, torch.where(index < 0, index + x.shape[axis], index), updates)
+    """A copy with single elements replaced, or joined with what is there."""
+    axis, kind = node.get("axis", 0), text(node.get("reduction", "none"))
+    index = torch.where(index < 0, index + x.shape[axis], index)
+    if kind == "none":
+        return x.scatter(axis, index, updates)
+    how = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
+    if kind not in how:
+        raise ValueError(f"reduction {kind} is not supported")
+    return x.scatter_reduce(axis, index, updates, how[kind])
 
 
 @operator("Expand")
 def expand(node: Node, x: Tensor, shape: Tensor) -> Tensor:
     """Broadcasts to a shape; a 1 there keeps what is there."""
     wanted = numbers(shape) or []
+    bounded(*torch.broadcast_shapes(x.shape, [min(size, LARGEST + 1) for size in wanted]))
     return (
         x * torch.ones(wanted, dtype=x.dtype, device=x.device)
         if x.dtype != torch.bool
@@ -158,7 +176,11 @@ def expand(node: Node, x: Tensor, shape: Tensor) -> Tensor:
 @operator("Tile")
 def tile(node: Node, x: Tensor, repeats: Tensor) -> Tensor:
     """Repeats along each dimension."""
-    return x.repeat(numbers(repeats) or [])
+    times = numbers(repeats) or []
+    if len(times) != x.dim():
+        raise ValueError(f"it repeats {len(times)} dimensions of {x.dim()}")
+    bounded(*times, *x.shape)
+    return x.repeat(times)
 
 
 @operator("Shape")
@@ -188,13 +210,19 @@ def constant_of_shape(node: Node, shape: Tensor) -> Tensor:
     """One value everywhere."""
     value = node.get("value")
     value = torch.zeros(1) if value is None else value
-    return value.reshape(()).expand(numbers(shape) or []).clone()
+    sizes = numbers(shape) or []
+    bounded(*sizes)
+    return value.reshape(()).expand(sizes).clone()
 
 
 @operator("Range")
 def arange(node: Node, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
     """Evenly spaced numbers."""
-    return torch.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype)
+    first, last, step = start.item(), limit.item(), delta.item()
+    if not all(map(math.isfinite, (first, last, step))) or not step:
+        raise ValueError(f"no range goes from {first} to {last} by {step}")
+    bounded(max(0, math.ceil((last - first) / step)))
+    return torch.arange(first, max(first, last) if step > 0 else min(first, last), step, dtype=start.dtype)
 
 
 @operator("NonZero")
@@ -207,6 +235,7 @@ def non_zero(node: Node, x: Tensor) -> Tensor:
 def one_hot(node: Node, index: Tensor, depth: Tensor, values: Tensor) -> Tensor:
     """`values` are off and on."""
     count = int(depth.reshape(-1)[0])
+    bounded(*index.shape, count)
     off, on = values.unbind()
     places = torch.arange(count, device=index.device)
     hot = (torch.remainder(index, count).to(torch.int64)[..., None] == places).movedim(-1, node.get("axis", -1))

@@ -248,3 +248,13 @@ def test_a_circle_is_told() -> None:
 def test_inputs_that_do_not_fit(input_shape: list[Any], says: str) -> None:
     with pytest.raises(ScanError, match=says):
         _made([helper.make_node("Relu", ["x"], ["y"])], [], input_shape, ["N", 3])
+
+
+def test_a_score_that_is_no_number_is_like_none() -> None:
+    from ebyd_scan.scanner.models.onnx_graph.parity import _difference
+
+    nan, masked = np.array([1.0, np.nan]), np.array([1.0, -np.inf])
+    assert _difference(nan, np.array([1.0, 3.0])) == float("inf")
+    assert _difference(np.array([1.0, 3.0]), nan) == float("inf")
+    assert _difference(masked, masked) == 0.0
+    assert _difference(masked, -masked) == float("inf")

@@ -41,6 +41,11 @@ CASES: list[tuple[str, Any, list[Any], dict[str, Any], int]] = [
     *[(name, SMALL, [], {}, 17) for name in ("Abs", "Acos", "Asin", "Atan", "Ceil", "Cos", "Cosh", "Erf",
       "Exp", "Floor", "Neg", "Reciprocal", "Relu", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign",
       "Tan", "Tanh", "HardSwish", "IsNaN", "Identity")],
+    *[(name, SMALL, [], {}, 17) for name in ("Asinh", "Atanh")],
+    ("Acosh", 1 + POSITIVE, [], {}, 17),
+    ("Shrink", MATRIX, [], {"lambd": 0.3, "bias": 0.1}, 17),
+    *[(name, WHOLE, [WHOLE[:1]], {}, 18) for name in ("BitwiseAnd", "BitwiseOr", "BitwiseXor")],
+    ("BitwiseNot", WHOLE, [], {}, 18),
     ("Log", POSITIVE, [], {}, 17),
     ("Sqrt", POSITIVE, [], {}, 17),
     ("Round", 4 * MATRIX, [], {}, 17),
@@ -101,6 +106,8 @@ CASES: list[tuple[str, Any, list[Any], dict[str, Any], int]] = [
     ("LayerNormalization", IMAGES, [weights(9), weights(9)], {}, 17),
     ("LayerNormalization", IMAGES, [weights(7, 9)], {"axis": -2}, 17),
     ("GroupNormalization", IMAGES, [weights(4), weights(4)], {"num_groups": 2}, 21),
+    ("MeanVarianceNormalization", IMAGES, [], {}, 17),
+    ("MeanVarianceNormalization", IMAGES, [], {"axes": [2, 3]}, 17),
     ("LRN", IMAGES, [], {"size": 3, "alpha": 0.1}, 17),
     ("LpNormalization", MATRIX, [], {"axis": 1, "p": 1}, 17),
     ("Pad", IMAGES, [ints(0, 0, 1, 2, 0, 0, 3, 0), np.float32(0.5)], {}, 17),
@@ -116,6 +123,26 @@ CASES: list[tuple[str, Any, list[Any], dict[str, Any], int]] = [
      "coordinate_transformation_mode": "align_corners"}, 17),
     ("Resize", IMAGES, [None, floats(1, 1, 2, 2)], {"mode": "cubic", "cubic_coeff_a": -0.75}, 17),
     ("Upsample", IMAGES, [floats(1, 1, 2, 2)], {"mode": "nearest"}, 9),
+    ("Upsample", IMAGES, [floats(1, 1, 2, 3)], {"mode": "linear"}, 9),
+    ("Resize", IMAGES, [None, None, ints(2, 4, 14, 27)], {"mode": "linear",
+     "coordinate_transformation_mode": "asymmetric"}, 17),
+    ("GridSample", IMAGES, [np.clip(weights(2, 5, 6, 2), -1, 1)], {"mode": "bilinear"}, 16),
+    ("GridSample", IMAGES, [2 * weights(2, 5, 6, 2)], {"mode": "linear", "align_corners": 1,
+     "padding_mode": "border"}, 20),
+    # Transformers
+    ("Attention", weights(2, 4, 5, 6), [weights(2, 4, 7, 6), weights(2, 4, 7, 6)], {}, 23),
+    ("Attention", weights(2, 4, 5, 6), [weights(2, 2, 5, 6), weights(2, 2, 5, 6)], {"is_causal": 1}, 23),
+    ("Attention", weights(2, 5, 24), [weights(2, 7, 12), weights(2, 7, 12), weights(5, 7)],
+     {"q_num_heads": 4, "kv_num_heads": 2, "scale": 0.3}, 23),
+    ("Attention", weights(2, 4, 5, 6), [weights(2, 4, 7, 6), weights(2, 4, 7, 3), RNG.random((2, 1, 5, 7)) > 0.3],
+     {}, 24),
+    ("Attention", weights(2, 4, 5, 6), [weights(2, 4, 5, 6), weights(2, 4, 5, 6), weights(5, 5)],
+     {"is_causal": 1}, 23),
+    ("RotaryEmbedding", weights(2, 4, 5, 6), [weights(9, 3), weights(9, 3), RNG.integers(0, 9, (2, 5))], {}, 23),
+    ("RotaryEmbedding", weights(2, 5, 24), [weights(2, 5, 3), weights(2, 5, 3)],
+     {"num_heads": 4, "interleaved": 1}, 23),
+    ("RotaryEmbedding", weights(2, 4, 5, 8), [weights(9, 2), weights(9, 2), RNG.integers(0, 9, (2, 5))],
+     {"rotary_embedding_dim": 4}, 23),
     # Sums and orders
     *[(name, POSITIVE[None], [], {"axes": [1], "keepdims": 0}, 13) for name in ("ReduceL1", "ReduceL2", "ReduceLogSum",
       "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSumSquare")],
@@ -161,6 +188,10 @@ CASES: list[tuple[str, Any, list[Any], dict[str, Any], int]] = [
     ("Gather", MATRIX, [np.int64(2)], {}, 17),
     ("GatherElements", MATRIX, [ints(*range(5)).reshape(5, 1)], {"axis": 1}, 17),
     ("GatherND", MATRIX, [np.array([[0, 1], [4, -1]])], {}, 17),
+    ("GatherND", IMAGES, [np.array([[[0], [3]], [[1], [2]]])], {"batch_dims": 1}, 17),
+    ("ScatterND", MATRIX, [np.array([[1], [1]]), weights(2, 6)], {"reduction": "add"}, 17),
+    *[("ScatterElements", MATRIX, [np.array([[1, 1], [2, 0]]), weights(2, 2)], {"axis": 1, "reduction": kind}, 18)
+      for kind in ("add", "mul", "max", "min")],
     ("ScatterND", MATRIX, [np.array([[1], [3]]), weights(2, 6)], {}, 17),
     ("ScatterElements", MATRIX, [np.array([[1, -1]]), weights(1, 2)], {"axis": 1}, 17),
     ("Expand", MATRIX[:, :1], [ints(3, 1, 6)], {}, 17),
@@ -217,6 +248,33 @@ def test_an_operator(name: str, first: Any, others: list[Any], attributes: dict[
         np.testing.assert_allclose(one.detach().numpy(), other, rtol=1e-4, atol=1e-5)
 
 
+LINEAR = {"coefficients": weights(6).tolist(), "intercepts": [0.2], "classlabels_ints": [0, 1]}
+LEARNED = [  # scikit-learn's: operator, others, attributes
+    ("Scaler", [], {"offset": weights(6).tolist(), "scale": [2.0, 0.5, 1.0, 3.0, 1.5, 1.0]}),
+    *[("Normalizer", [], {"norm": kind}) for kind in ("MAX", "L1", "L2")],
+    ("ArrayFeatureExtractor", [ints(4, 0)], {}),
+    *[("LinearClassifier", [], {**LINEAR, "post_transform": kind}) for kind in ("NONE", "LOGISTIC", "SOFTMAX")],
+]
+
+
+@pytest.mark.parametrize(("name", "others", "attributes"), LEARNED, ids=lambda value: str(value)[:40])
+def test_an_operator_of_scikit_learn(name: str, others: list[Any], attributes: dict[str, Any]) -> None:
+    model = _model(name, POSITIVE, others, attributes, 17)
+    (node,) = model.graph.node
+    node.domain = "ai.onnx.ml"
+    if name == "LinearClassifier":
+        node.output[:] = ["label", "y0"]
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    (wanted,) = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+        ["y0"], {"x": POSITIVE}
+    )
+    (found,) = (
+        OnnxClassifier(plan_of(model.graph, opsets_of(model)), "x").eval().run(torch.from_numpy(POSITIVE), ("y0",))
+    )
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_every_operator_has_a_case() -> None:
     standard = {name for domain, name in OPERATORS if not domain}
     assert standard <= {case[0] for case in CASES} | ELSEWHERE
+    assert {name for domain, name in OPERATORS if domain == "ai.onnx.ml"} == {case[0] for case in LEARNED}
