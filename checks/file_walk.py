@@ -23,7 +23,9 @@ from .zip_layout import Limits, layout_problems
 
 _CHUNK: Final = 1 << 20
 _IN_MEMORY: Final = 16 << 20  # nested archives and second looks beyond this go to a temporary file or are left out
+_SECOND_LOOK: Final = 1_000_000  # opcodes; picklescan keeps them all, at a hundred bytes each
 _HIDDEN: Final = 1 << 16  # bytes of a supposed pickle among raw weights that are looked at
+_HIDDEN_STEPS: Final = 10_000_000  # opcodes of all of them together: weights have a few in a thousand bytes
 _PROTO: Final = re.compile(rb"\x80[\x02-\x05]")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _PICKLE_SUFFIXES: Final = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", "debug_pkl")
@@ -74,7 +76,7 @@ class _Walker:
         named = all(_IDENTIFIER.fullmatch(module) and _IDENTIFIER.fullmatch(name) for module, name in report.globals)
         if sure or (report.globals and named and (report.calls or report.complete)):
             second: list[tuple[str, str]] = []
-            if report.length <= _IN_MEMORY:
+            if report.length <= _IN_MEMORY and report.steps <= _SECOND_LOOK:
                 stream.seek(start)
                 second = picklescan_globals(stream.read(report.length))
                 stream.seek(start + report.length)
@@ -106,10 +108,15 @@ class _Walker:
 
     def hidden_pickles(self, path: Path, start: int) -> None:
         """Look for pickles that import something in the raw storages of a legacy file."""
+        steps = 0
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
             for match in _PROTO.finditer(view, start):
                 part = view[match.start() : match.start() + _HIDDEN]
                 report = walk_pickle(io.BytesIO(part), len(part))
+                steps += report.steps
+                if steps > _HIDDEN_STEPS:
+                    self.result.problem("the weights look like pickles in more places than can be looked at")
+                    return
                 bad = [use for use in report.globals if objection(*use) and all(map(_IDENTIFIER.fullmatch, use))]
                 if bad and report.calls:
                     self._take(report, "a pickle hidden behind the weights", (), script=False)

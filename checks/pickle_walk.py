@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import pickletools
 from dataclasses import dataclass, field
-from typing import IO, Final, Protocol, cast
+from typing import IO, Final, NamedTuple, Protocol, cast
 
 _MAX_LINE: Final = 1 << 20  # bytes; a longer line is no global's name
+_MAX_HELD: Final = 2_000_000  # values on the stack, or in the memo: a pickle's byte can cost a hundred of ours
+_MAX_GLOBALS: Final = 10_000  # TorchScript names one a submodule
 _OPCODES: Final = {op.code: op for op in pickletools.opcodes}
 _CALLS: Final = frozenset({"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
 _STRINGS: Final = frozenset(
     {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
 )
+_NUMBERS: Final = frozenset({"BININT", "BININT1", "BININT2", "LONG1", "INT", "LONG"})
+_STORAGE_ID: Final = (5, 6)  # ("storage", class, key, device, numbers), in legacy files with a view behind it
+
+
+class Storage(NamedTuple):
+    """What a pickle says about one of the storages that its tensors lie in."""
+
+    kind: str  # "FloatStorage"
+    key: str  # its name in the file
+    numbers: int
 
 
 class ByteStream(Protocol):
@@ -26,7 +38,10 @@ class PickleReport:
     """What one pickle would do; globals seen before it broke are in it, because unpickling runs them too."""
 
     globals: list[tuple[str, str]] = field(default_factory=list)  # (module, name), in order, each once
+    storages: dict[str, Storage] = field(default_factory=dict)  # by key
+    odd_references: int = 0  # to something outside the pickle that is no storage as torch writes it
     calls: int = 0  # opcodes that call or build something
+    steps: int = 0  # opcodes
     complete: bool = False  # reached STOP
     length: int = 0  # bytes read
     error: str | None = None
@@ -55,22 +70,38 @@ class _Mark:
     """The unpickler's mark on the stack."""
 
 
+class _Global(NamedTuple):
+    """Something that the pickle would import."""
+
+    module: str
+    name: str
+
+
 _MARK: Final = _Mark()
-_Value = str | _Mark | None  # a known string, the mark, or anything else
+# A known string, number or global, five or six of these, the mark, or anything else.
+_Value = str | int | _Global | tuple["_Value", ...] | _Mark | None
 
 
 class _Machine:
-    """Follows strings through stack and memo: STACK_GLOBAL takes its names from there."""
+    """Follows strings and numbers through stack and memo: STACK_GLOBAL and references to storages are made of them."""
 
     def __init__(self, report: PickleReport) -> None:
         self.report, self.stack, self.memo = report, list[_Value](), dict[int, _Value]()
+        self.used = set[tuple[str, str]]()
 
-    def use(self, module: str, name: str) -> None:
-        if (module, name) not in self.report.globals:
+    def use(self, module: str, name: str) -> _Global:
+        if (module, name) not in self.used:
+            self.used.add((module, name))
             self.report.globals.append((module, name))
+            if len(self.used) > _MAX_GLOBALS:
+                raise ValueError(f"imports more than {_MAX_GLOBALS:,} things")
+        return _Global(module, name)
 
     def step(self, op: pickletools.OpcodeInfo, arg: object) -> None:
         name = op.name
+        self.report.steps += 1
+        if len(self.stack) > _MAX_HELD or len(self.memo) > _MAX_HELD:
+            raise ValueError(f"holds more than {_MAX_HELD:,} values at once")
         if name in _CALLS:
             self.report.calls += 1
         if name in ("PUT", "BINPUT", "LONG_BINPUT"):
@@ -86,7 +117,12 @@ class _Machine:
         elif name == "STACK_GLOBAL":
             attribute, module = self.stack.pop(), self.stack.pop()
             known = isinstance(module, str) and isinstance(attribute, str)
-            self.use(str(module), str(attribute)) if known else self.use("unknown", "computed at run time")
+            names = (str(module), str(attribute)) if known else ("unknown", "computed at run time")
+            self.stack.append(self.use(*names))
+        elif name == "TUPLE":
+            self.stack.append(self._tuple())
+        elif name == "BINPERSID":
+            self._refer(self.stack.pop())
             self.stack.append(None)
         else:
             if name in ("GLOBAL", "INST") and isinstance(arg, tuple):
@@ -96,6 +132,27 @@ class _Machine:
             self._stack_effect(op)
             if name in _STRINGS:
                 self.stack[-1] = str(arg)
+            elif name == "GLOBAL" and isinstance(arg, tuple):
+                self.stack[-1] = _Global(*arg)
+            elif name in _NUMBERS and isinstance(arg, int) and 0 <= arg < 1 << 63:
+                self.stack[-1] = arg
+
+    def _tuple(self) -> _Value:
+        """Takes all down to the mark; kept only where it may refer to a storage, and never tuples within tuples."""
+        values = list[_Value]()
+        while (value := self.stack.pop()) is not _MARK:
+            if len(values) <= max(_STORAGE_ID):
+                values.append(None if type(value) is tuple else value)
+        return tuple(reversed(values)) if len(values) in _STORAGE_ID else None
+
+    def _refer(self, value: _Value) -> None:
+        if value is _MARK:
+            raise ValueError("takes the mark for a value")
+        match value:
+            case ("storage", _Global(_, kind), str(key), _, int(numbers), *_):
+                self.report.storages[key] = Storage(kind, key, numbers)
+            case _:
+                self.report.odd_references += 1
 
     def _stack_effect(self, op: pickletools.OpcodeInfo) -> None:
         before = op.stack_before

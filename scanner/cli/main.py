@@ -13,6 +13,10 @@ import click
 # name -> (module:attribute, one-line help); the line stands here so that --help imports nothing.
 COMMANDS = {
     "scan": ("ebyd_scan.scanner.cli.scan:scan", "Scan a model file for backdoors and give a verdict."),
+    "inspect": (
+        "ebyd_scan.scanner.cli.inspect:inspect",
+        "Say what files are and whether they hold anything but weights.",
+    ),
     "selftest": (
         "ebyd_scan.scanner.cli.selftest:selftest",
         "Plant known backdoors in copies of a model and say which a scan catches.",

@@ -25,6 +25,7 @@ _OTHERS: Final = {  # suffix -> what to do
     ".pb": "is a TensorFlow file, not a PyTorch model",
     ".npz": "is a NumPy archive, not a PyTorch model",
 }
+_NAME: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _EXPORT: Final = re.compile(r"(?:[^/]+/)?(?:archive_format|models/[^/]+\.json|serialized_exported_program\.json)")
 
 
@@ -83,8 +84,10 @@ def _format(path: Path, head: bytes, size: int) -> Format:
         return "pytorch-legacy"
     with path.open("rb") as file:
         report = walk_pickle(file, size)
-    # Any other pickle, whole or broken after it would have imported something, is the file check's to judge.
-    if report.complete or report.globals or re.match(rb"\x80[\x00-\x05]", head):
+    # Any other pickle, whole or broken after it would have imported something, is the file check's to judge. Opcodes are
+    # letters, so that a text may look like a few of them: what it would import has no name then.
+    imports = report.globals and all(_NAME.fullmatch(part) for use in report.globals for part in use)
+    if report.complete or imports or re.match(rb"\x80[\x00-\x05]", head):
         return "unknown"
     raise ScanError(
         f"{path} is not a model file that this version knows (safetensors, torch.save, TorchScript, torch.export): "
@@ -128,10 +131,13 @@ def _folder(path: Path) -> Artifact:
 
 def _beside(path: Path) -> tuple[dict[str, str], int]:
     """Digests of the files in which an ONNX file keeps weights, and their size."""
+    from ...checks.onnx_head import onnx_head
     from ...checks.onnx_read import external_files, open_beside, parse
 
     files, size = dict[str, str](), 0
-    for name in external_files(parse(path, path.read_bytes())):
+    data = path.read_bytes()
+    onnx_head(path, data)  # its limits, before the whole message is unfolded
+    for name in external_files(parse(path, data)):
         files[name], length, _ = _hashed(open_beside(path, name), path.parent / name)
         size += length
     return files, size

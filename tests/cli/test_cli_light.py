@@ -47,6 +47,8 @@ def imported(tmp_path: Path) -> Callable[..., tuple[int, set[str]]]:
         (["scan", "--help"], 0),
         (["demo", "--help"], 0),
         (["selftest", "--help"], 0),
+        (["inspect", "--help"], 0),
+        (["inspect", "nowhere.pt", "gate.yaml"], 3),
         (["selftest", "m.pt", "--samples", "x", "--attack", "badnet"], 2),
         (["policy", "list"], 0),
         (["policy", "show", "quick"], 0),
@@ -81,6 +83,39 @@ def test_the_parent_of_a_scan_imports_no_torch(
     code, modules = imported("scan", model, *options)
     assert code == 0
     assert not HEAVY & modules
+
+
+def test_inspecting_imports_no_torch(
+    imported: Callable[..., tuple[int, set[str]]], models: Path, tmp_path: Path
+) -> None:
+    torch = pytest.importorskip("torch")
+    weights = {"a": torch.zeros(3)}
+    torch.save(weights, tmp_path / "zip.pt")
+    torch.save(weights, tmp_path / "legacy.pt", _use_new_zipfile_serialization=False)
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "script.pt")
+    torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),)), tmp_path / "export.pt2")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "config.json").write_text("{}")
+    torch.save(weights, tmp_path / "folder" / "pytorch_model.bin")
+    names = ["zip.pt", "legacy.pt", "script.pt", "export.pt2", "folder", models / "digits-clean.safetensors"]
+    code, modules = imported("inspect", *names, "--json", "report.json")
+    assert code == 0
+    assert [file["parameters"] for file in json.loads((tmp_path / "report.json").read_text())["files"]][:5] == [
+        *(3, 3, 6, 6, 3)
+    ]
+    assert not HEAVY & modules
+
+
+def test_inspecting_a_graph_imports_onnx_only(imported: Callable[..., tuple[int, set[str]]], tmp_path: Path) -> None:
+    helper = pytest.importorskip("onnx.helper")
+    import onnx
+
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 2]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:])
+    onnx.save(helper.make_model(graph), tmp_path / "net.onnx")
+    code, modules = imported("inspect", "net.onnx")
+    assert code == 0
+    assert not (HEAVY - {"numpy", "onnx"}) & modules
 
 
 def test_a_hostile_file_is_refused_without_torch(ebyd: Callable[..., Any], tmp_path: Path) -> None:
