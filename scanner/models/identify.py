@@ -90,7 +90,7 @@ def _format(path: Path, head: bytes, size: int) -> Format:
     if report.complete or imports or re.match(rb"\x80[\x00-\x05]", head):
         return "unknown"
     raise ScanError(
-        f"{path} is not a model file that this version knows (safetensors, torch.save, TorchScript, torch.export): "
+        f"{path} is not a model file that this version knows (safetensors, torch.save, TorchScript, torch.export, ONNX): "
         "check that it is the right file and complete"
     )
 

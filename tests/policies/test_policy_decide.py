@@ -100,3 +100,11 @@ def test_every_combination_passes_only_what_was_looked_at() -> None:
                 assert not set(letters) & set("fe-")
                 assert letters[3] == "p" or (letters[3] == "i" and on_inconclusive == "pass")
                 assert "p" in letters[1:]
+
+
+def test_a_clean_graph_alone_passes_no_model() -> None:
+    """An ONNX file whose weights nobody could look at is not passed because its graph only computes."""
+    names = ("graph-logic", "model-detection")
+    assert decide(_policy(names), _findings("ps", names))[0] is Verdict.INCONCLUSIVE
+    assert decide(_policy(names), _findings("fs", names))[0] is Verdict.FAILED
+    assert decide(_policy(names[:1]), _findings("p", names[:1]))[0] is Verdict.PASSED

@@ -47,5 +47,5 @@ def test_options_of_a_class_without_constructor(toys: Any) -> None:
 
 def test_built_in_plugins_are_declared() -> None:
     names = plugin_names("ebyd_scan.checks", built_in_only=True)
-    assert {"backdoor-label", "file-safety", "model-detection", "sample-fit"} <= set(names)
+    assert {"backdoor-label", "file-safety", "graph-logic", "model-detection", "sample-fit"} <= set(names)
     assert "clean-unlearning" in plugin_names("ebyd_scan.exposers")
