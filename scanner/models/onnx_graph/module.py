@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -38,7 +39,7 @@ def _roles(plan: Plan) -> tuple[set[str], set[str]]:
     """Names of the tensors that were learned, and of BatchNorm's statistics."""
     learned: set[str] = set()
     statistics: set[str] = set()
-    for node in plan.nodes:
+    for node in _nodes(plan):
         for place, name in enumerate(node.inputs):
             tensor = plan.tensors.get(name)
             if tensor is None or not tensor.is_floating_point() or node.operator in _NEVER:
@@ -48,6 +49,14 @@ def _roles(plan: Plan) -> tuple[set[str], set[str]]:
             elif place in _LEARNED.get(node.operator, ()) or (node.operator not in _LEARNED and tensor.numel() > 1):
                 learned.add(name)
     return learned - statistics, statistics
+
+
+def _nodes(plan: Plan) -> Iterator[Node]:
+    """The nodes of a plan and of the branches in it, which read its tensors too."""
+    for node in plan.nodes:
+        yield node
+        for branch in branches(node):
+            yield from _nodes(branch)
 
 
 class OnnxClassifier(nn.Module):
@@ -71,6 +80,9 @@ class OnnxClassifier(nn.Module):
     def _hold(self, plan: Plan) -> None:
         learned, statistics = _roles(plan)
         for name, tensor in plan.tensors.items():
+            twin = next((getattr(self, key) for key, other in self.names.items() if other == name), None)
+            if twin is not None and not (twin.shape == tensor.shape and bool(twin.equal(tensor))):
+                raise ScanError(f"two branches of the graph have a tensor called {name}: give each a name of its own")
             key = re.sub(r"\W", "_", name) or "_"
             while key in self.names or hasattr(self, key):
                 key += "_"

@@ -208,6 +208,21 @@ def test_branches() -> None:
     assert float(module(torch.ones(1, 3, 4, 4))[0, 0]) == 3
 
 
+def test_weights_that_only_branches_read_are_learned() -> None:
+    def branch(name: str) -> Any:
+        nodes = [helper.make_node("MatMul", ["s", f"w {name}"], [f"out {name}"])]
+        return helper.make_graph(nodes, name, [], [helper.make_empty_tensor_value_info(f"out {name}")])
+
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["s"], axes=[2, 3], keepdims=0),
+        helper.make_node("If", ["always"], ["y"], then_branch=branch("a"), else_branch=branch("b")),
+    ]
+    weights = [numpy_helper.from_array(np.ones((3, 3), np.float32), f"w {name}") for name in "ab"]
+    always = numpy_helper.from_array(np.array(True), "always")
+    _, module, _ = _made(nodes, [*weights, always], ["N", 3, 4, 4], ["N", 3])
+    assert {module.names[key] for key, _ in module.named_parameters()} == {"w a", "w b"}
+
+
 def test_the_first_node_that_differs_is_named(export: Any) -> None:
     model, module, _ = _load(export(_trained_looking("small_vgg"), SHAPE))
     second = next(node for node in module.plan.nodes[3:] if node.operator == "Conv")
