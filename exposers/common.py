@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from ..evidence.samples import CleanSamples, SamplePart
 
 LOOK_BATCH = 64  # batch statistics of about this many samples, whatever the batch of the exposer
+
+# Their modules hand `self.training` to functional dropout, and Inception runs heads that small pictures do not fit.
+_LIBRARIES = ("timm", "torchvision", "transformers")
+_NORMALISES = re.compile(r"norm|abn", re.IGNORECASE)
+_DROPS = re.compile(r"Dropout([123]d)?$|StochasticDepth$|DropPath$|^MultiheadAttention$|^RReLU$")
 
 
 @dataclass
@@ -183,19 +189,20 @@ def batches(count: int, size: int, generator: torch.Generator) -> list[Tensor]:
     import torch
 
     order = torch.randperm(count, generator=generator)
-    return list(order.tensor_split(max(1, round(count / size))))
+    return list(order.tensor_split(max(1, min(round(count / size), count // 2))))
 
 
 def training_mode(module: nn.Module) -> None:
-    """Batch statistics for normalisation, but no dropout: its noise only slows the ascent.
+    """Batch statistics for normalisation, but no dropout of any kind: its noise only slows the ascent.
 
-    TorchScript modules keep the name of their class; dropout written as a function, or into an exported graph,
-    stays on and follows the seed.
+    TorchScript modules keep the name of their class; dropout written as a function in a module of the user's, or into
+    an exported graph, stays on and follows the seed.
     """
     module.train()
     for part in module.modules():
-        if getattr(part, "original_name", type(part).__name__).endswith(("Dropout", "Dropout1d", "Dropout2d")):
-            part.eval()
+        kind = getattr(part, "original_name", type(part).__name__)
+        if _DROPS.search(kind) or (type(part).__module__.split(".")[0] in _LIBRARIES and not _NORMALISES.search(kind)):
+            part.training = False  # of this part alone: eval() would reach the normalisation inside it
 
 
 def look(classifier: Classifier, part: SamplePart, num_classes: int, step: int) -> TrajectoryStep:

@@ -15,18 +15,26 @@ from ...evidence.errors import UsageError
 
 @dataclass(frozen=True)
 class ArchitectureSpec:
-    """`where` is a torchvision model's name, a dotted module or a file's path; `name` the callable in it."""
+    """`where` is a model's name in torchvision or timm, a dotted module or a file's path; `name` the callable in it."""
 
-    kind: Literal["torchvision", "module", "file"]
+    kind: Literal["torchvision", "timm", "module", "file"]
     where: str
     name: str
 
 
 def parse_architecture(spec: str) -> ArchitectureSpec:
-    """Take `torchvision:resnet18`, `package.module:callable` or `path/to/file.py:callable` apart.
+    """Take `torchvision:resnet18`, `timm:resnet18`, `package.module:callable` or `path/to/file.py:callable` apart.
 
     Raises UsageError for anything else.
     """
+    library, _, rest = spec.partition(":")
+    if library == "timm":
+        if not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)?", rest):  # timm itself would take hf-hub: and local-dir:
+            raise UsageError(
+                f"--architecture {spec} names no model that timm itself has, and nothing is downloaded: give a name "
+                "of timm.list_models(), for example timm:resnet18"
+            )
+        return ArchitectureSpec("timm", rest, rest)
     where, _, name = spec.rpartition(":")
     if where and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name):
         if where == "torchvision":
@@ -36,7 +44,8 @@ def parse_architecture(spec: str) -> ArchitectureSpec:
         if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", where):
             return ArchitectureSpec("module", where, name)
     raise UsageError(
-        f"--architecture {spec} is none of torchvision:NAME, package.module:callable and path/to/file.py:callable"
+        f"--architecture {spec} is none of torchvision:NAME, timm:NAME, package.module:callable and "
+        "path/to/file.py:callable"
     )
 
 
@@ -48,7 +57,7 @@ def trusted_modules(spec: str | None) -> tuple[str, ...]:
     if spec is None:
         return ()
     parsed = parse_architecture(spec)
-    if parsed.kind == "torchvision":
+    if parsed.kind in ("torchvision", "timm"):
         return ()
     return (Path(parsed.where).stem if parsed.kind == "file" else parsed.where.split(".")[0],)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,19 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
+# Weights come from the scanned file only, and nothing is downloaded.
+_WEIGHTS = {
+    "torchvision": ("weights", "weights_backbone", "pretrained"),
+    "timm": ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"),
+}
+
+
+def _unknown(spec: ArchitectureSpec, what: str, names: Sequence[str]) -> ScanError:
+    near = difflib.get_close_matches(spec.name, names, n=3, cutoff=0.5)
+    hint = f", did you mean {' or '.join(near)}?" if near else f": it has {', '.join(names[:5])} and more"
+    return ScanError(f"--architecture {spec.kind}:{spec.name}: {spec.kind} has no such {what}{hint}")
+
+
 def _torchvision(spec: ArchitectureSpec) -> Callable[..., Any]:
     try:
         import_torchvision()
@@ -33,11 +47,25 @@ def _torchvision(spec: ArchitectureSpec) -> Callable[..., Any]:
 
     names = models.list_models(module=models)  # classifiers only: detection and the rest live in submodules
     if spec.name not in names:
-        near = difflib.get_close_matches(spec.name, names, n=3, cutoff=0.5)
-        hint = f", did you mean {' or '.join(near)}?" if near else f": it has {', '.join(names[:5])} and more"
-        raise ScanError(f"--architecture torchvision:{spec.name}: torchvision has no such classifier{hint}")
+        raise _unknown(spec, "classifier", names)
     builder: Callable[..., Any] = models.get_model_builder(spec.name)
     return builder
+
+
+def _timm(spec: ArchitectureSpec) -> Callable[..., Any]:
+    try:
+        import_torchvision()  # timm imports it
+        import timm
+    except ModuleNotFoundError:
+        raise MissingExtra("timm", "timm") from None
+
+    name, _, tag = spec.name.partition(".")
+    if not timm.is_model(name):
+        raise _unknown(spec, "model", timm.list_models())
+    tagged = timm.list_models(f"{name}.*", include_tags=True) if tag else []
+    if tag and spec.name not in tagged:
+        raise _unknown(spec, "weights", tagged)
+    return functools.partial(timm.create_model, spec.name, pretrained=False)
 
 
 def import_file(path: Path) -> Any:
@@ -67,7 +95,7 @@ def import_file(path: Path) -> Any:
 
 
 def import_spec(spec: ArchitectureSpec) -> Any:
-    """Import the module or the file of a spec that is not torchvision's. Raises whatever it raises."""
+    """Import the module or the file of a spec that is no library's. Raises whatever it raises."""
     if spec.kind == "file":
         return import_file(Path(spec.where))
     if str(Path.cwd()) not in sys.path:
@@ -78,6 +106,8 @@ def import_spec(spec: ArchitectureSpec) -> Any:
 def _resolve(text: str, spec: ArchitectureSpec) -> Callable[..., Any]:
     if spec.kind == "torchvision":
         return _torchvision(spec)
+    if spec.kind == "timm":
+        return _timm(spec)
     if spec.kind == "file" and not Path(spec.where).is_file():
         raise ScanError(f"--architecture {text}: {spec.where} does not exist")
     try:
@@ -101,17 +131,17 @@ def build_architecture(spec: str, arch_args: Mapping[str, object]) -> nn.Module:
     """Build the module that `spec` names, with `arch_args` as keywords; never downloads weights.
 
     The callable may be the user's own code: it runs here. Raises UsageError for a malformed spec, MissingExtra
-    without torchvision, ScanError where it cannot be found, raises, or returns something that is no module.
+    without torchvision or timm, ScanError where it cannot be found, raises, or returns something that is no module.
     """
     from torch import nn
 
     parsed = parse_architecture(spec)
     builder = _resolve(spec, parsed)
     arguments = dict(arch_args)
+    for name in _WEIGHTS.get(parsed.kind, ()):
+        if arguments.pop(name, None):
+            raise ScanError(f"--arch-arg {name}: weights come from the scanned file only, leave it out")
     if parsed.kind == "torchvision":
-        for name in ("weights", "weights_backbone", "pretrained"):
-            if arguments.pop(name, None):
-                raise ScanError(f"--arch-arg {name}: weights come from the scanned file only, leave it out")
         arguments["weights"] = None
         if parsed.name in ("googlenet", "inception_v3"):
             arguments.setdefault("init_weights", False)  # minutes of drawing numbers that the file replaces

@@ -186,7 +186,10 @@ def fit(artifact: Artifact, module: nn.Module, state: Mapping[str, Tensor], arch
 
     own = module.state_dict()
     names = strip_prefixes(list(state), set(own))
-    renamed = {new: state[old] for old, new in names.items()}
+    renamed = collections.OrderedDict((new, state[old]) for old, new in names.items())
+    # The versions of its layers, which only torch.save keeps: without them MNASNet refuses, and others rename keys. All
+    # names and shapes are those of today's version. A module with a state_dict() of its own may give none.
+    renamed._metadata = getattr(own, "_metadata", None)  # type: ignore[attr-defined]
     shapes = [name for name in renamed if name in own and renamed[name].shape != own[name].shape]
     missing = [name for name in own if name not in renamed and not name.endswith("num_batches_tracked")]
     unexpected = [old for old, new in names.items() if new not in own]

@@ -47,7 +47,7 @@ def load_whole_module(artifact: Artifact, architecture: str | None) -> nn.Module
         pass
     try:
         spec = parse_architecture(architecture) if architecture else None
-        if spec and spec.kind != "torchvision":
+        if spec and spec.kind in ("module", "file"):
             import_spec(spec)
         loaded = torch.load(artifact.path, map_location="cpu", weights_only=False)
     except Exception as error:

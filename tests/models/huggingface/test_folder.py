@@ -21,7 +21,7 @@ from ebyd_scan.scanner.models.identify import identify  # noqa: E402
 from ebyd_scan.scanner.models.image_processor import read_preprocessing  # noqa: E402
 from ebyd_scan.scanner.models.load import load_classifier  # noqa: E402
 
-from .conftest import KINDS, LABELS  # type: ignore[import-not-found]
+from .conftest import KINDS, LABELS  # noqa: E402
 
 Make = Callable[..., Path]
 
