@@ -41,7 +41,7 @@ exposure: {{seeds: 1, options: {{max_epochs: 2, batch_size: 8, momentum: {moment
 checks:
   file-safety:
   backdoor-label: {{min_runs: 1}}
-  model-detection: {{steps: 12, batch_size: 1, families: [patch]}}
+  model-detection: {{steps: 60, batch_size: 1, families: [patch]}}
 samples: {{min_per_class: {per_class}}}
 limits: {{timeout: 1500, memory: {memory}}}
 """

@@ -32,7 +32,7 @@ verdict means nothing here; that there is one, and no error, does.
 - `step` is an epoch of [clean unlearning](exposers/clean-unlearning.md) on eight samples; some weights have to have
   changed after it, and all have to be finite.
 - `scan` is the real command on a safetensors file with `--architecture` and a small policy: `file-safety`, an exposure,
-  `backdoor-label`, and `model-detection` with a dozen steps of patches. Exit 0 is passed, 1 failed, 4 inconclusive.
+  `backdoor-label`, and `model-detection` with 60 steps of patches. Exit 0 is passed, 1 failed, 4 inconclusive.
 - The ONNX file is read back as the scanner reads it: `graph-logic` says whether the graph raises an alarm, parity is
   the largest difference to onnxruntime's scores, as a share of the largest score. 1e-3 is the limit.
 - Times are on one thread of a machine that others used meanwhile; that of the scan includes starting its processes.
@@ -157,7 +157,7 @@ def document(out: Path, listed: dict[str, list[str]]) -> str:
     if not times:
         raise click.UsageError(f"there are no finished records in {out}")
     base = "    python -m ebyd_scan.benchmarks.torchvision_zoo"
-    commands = "\n".join([f"{base} --new-exporter", f"{base} --new-exporter --timm", f"{base} --markdown FILE"])
+    commands = "\n".join([base, f"{base} --timm", f"{base} --markdown FILE"])
     classes = next(iter(groups["torchvision"] or groups["timm"]))["arch_args"]["num_classes"]
     when = date.fromtimestamp(max(times)).isoformat()
     text = INTRO.format(when=when, versions=_versions(), commands=commands, classes=classes)

@@ -75,13 +75,11 @@ def scan(request: ScanRequest, emit: Emit) -> None:
     if request.plant and (reason := _plant(request, classifier, samples, emit)):
         emit(events.StoppedEvent(reason=reason))
         return
-    classifier = _normalised(classifier, samples, emit)
     keep = _keeper(samples, emit) if request.keep_witness else forget
     evidence = replace(evidence, classifier=classifier, samples=samples, keep=keep)
     if evidence.reference_artifact:
         with _timed("load reference", emit):
-            reference = _load_reference(request, evidence, evidence.reference_artifact)
-        evidence = replace(evidence, reference=_normalised(reference, samples, emit))
+            evidence = replace(evidence, reference=_load_reference(request, evidence, evidence.reference_artifact))
     evidence = _run_checks(checks, "model", evidence, emit)
     if reason := _stops(evidence.findings, "exposing it would only measure noise"):
         emit(events.StoppedEvent(reason=reason))
@@ -201,16 +199,6 @@ def _prove(artifact: Artifact, classifier: Classifier, samples: CleanSamples, em
     return _stops([finding], "what it does is not known")
 
 
-def _normalised(classifier: Classifier, samples: CleanSamples, emit: Emit) -> Classifier:
-    """The classifier as it is, or an ONNX graph without normalisation with BatchNorm inserted: exposure needs it."""
-    if classifier.architecture != "onnx":
-        return classifier
-    from .models.onnx_file import with_batch_norm
-
-    with _timed("insert BatchNorm", emit):
-        return with_batch_norm(classifier, samples)
-
-
 def _plant(request: ScanRequest, classifier: Classifier, samples: CleanSamples, emit: Emit) -> str | None:
     """Change the loaded model in place; why there is nothing to scan, or None."""
     from .planting import plant
@@ -229,6 +217,10 @@ def _plant(request: ScanRequest, classifier: Classifier, samples: CleanSamples, 
 def _expose(request: ScanRequest, evidence: Evidence, classifier: Classifier, stage: str) -> Iterator[ExposureRun]:
     """A run a seed, each when it is done."""
     assert evidence.samples
+    if classifier.architecture == "onnx":
+        from .models.onnx_file import with_batch_norm
+
+        classifier = with_batch_norm(classifier, evidence.samples)
     exposer = build_exposer(request.policy)
     seeds = [1000 * request.seed + index for index in range(request.policy.exposure.seeds)]
     for number, seed in enumerate(seeds, 1):

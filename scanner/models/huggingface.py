@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +31,8 @@ def import_transformers() -> Any:
         HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TRANSFORMERS_VERBOSITY="error",
         HF_HUB_DISABLE_PROGRESS_BARS="1",
     )  # fmt: skip
-    try:
+    with suppress(ModuleNotFoundError):
         import_torchvision()
-    except ModuleNotFoundError:
-        pass
     try:
         import transformers
     except ModuleNotFoundError:

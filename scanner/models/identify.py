@@ -84,14 +84,14 @@ def _format(path: Path, head: bytes, size: int) -> Format:
         return "pytorch-legacy"
     with path.open("rb") as file:
         report = walk_pickle(file, size)
-    # Any other pickle, whole or broken after it would have imported something, is the file check's to judge. Opcodes are
-    # letters, so that a text may look like a few of them: what it would import has no name then.
+    # Any other pickle, whole or broken after it would have imported something, is the file check's to judge. Opcodes
+    # are letters, so that a text may look like a few of them: what it would import has no name then.
     imports = report.globals and all(_NAME.fullmatch(part) for use in report.globals for part in use)
     if report.complete or imports or re.match(rb"\x80[\x00-\x05]", head):
         return "unknown"
     raise ScanError(
-        f"{path} is not a model file that this version knows (safetensors, torch.save, TorchScript, torch.export, ONNX): "
-        "check that it is the right file and complete"
+        f"{path} is not a model file that this version knows (safetensors, torch.save, TorchScript, torch.export, "
+        "ONNX): check that it is the right file and complete"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...evidence.artifact import Artifact
@@ -57,10 +56,10 @@ def _read(artifact: Artifact, shape: tuple[int, int, int]) -> tuple[ModelProto, 
 
 
 def with_batch_norm(classifier: Classifier, samples: CleanSamples) -> Classifier:
-    """The same scores, with BatchNorm after the convolutions where the graph normalises nothing; else as it is.
+    """To expose: with BatchNorm after the convolutions where the graph normalises nothing; else as it is.
 
     Exporters fold BatchNorm into convolutions, and what clean unlearning then collapses onto is often a wrong label
-    (docs/results.md). Statistics are those of the exposure samples.
+    (docs/results.md). Statistics are those of the exposure samples; the scores are not quite those of the file.
     """
     from .onnx_graph.insert import insert_batch_norm, lacks_normalisation
 
@@ -69,8 +68,8 @@ def with_batch_norm(classifier: Classifier, samples: CleanSamples) -> Classifier
         return classifier
     pixels = samples.exposure.pixels
     mean, std = (pixels.new_tensor(values).view(1, -1, 1, 1) for values in (classifier.mean, classifier.std))
-    inserted = insert_batch_norm(module, (pixels - mean) / std)
-    return replace(classifier, module=inserted, has_batch_norm=bool(inserted.batch_norms()))
+    inserted = insert_batch_norm(module, (pixels - mean) / std, even=True)
+    return classifier.with_module(inserted)
 
 
 def prove(artifact: Artifact, classifier: Classifier, samples: CleanSamples) -> Finding:

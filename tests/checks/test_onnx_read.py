@@ -11,8 +11,8 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 import numpy as np  # noqa: E402
-from ebyd_scan.evidence.errors import ScanError  # noqa: E402
 from ebyd_scan.checks.onnx_read import external_files, parse, read_model  # noqa: E402
+from ebyd_scan.evidence.errors import ScanError  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 WEIGHT = np.arange(12, dtype=np.float32).reshape(4, 3)

@@ -17,6 +17,7 @@ _NORMALISATIONS = {
 }  # fmt: skip
 _WRITTEN_OUT = {"ReduceMean", "Sqrt"}  # LayerNorm up to opset 16
 _EPSILON = 1e-5
+_SILENT = 1e-3  # of the median spread
 _BATCH = 64
 
 
@@ -41,12 +42,23 @@ def _statistics(module: OnnxClassifier, inputs: Tensor, outputs: tuple[str, ...]
     }
 
 
-def insert_batch_norm(module: OnnxClassifier, inputs: Tensor) -> OnnxClassifier:
-    """A new module with BatchNorm after each convolution that has a bias; in eval mode it computes the same scores.
+def _evened(scale: Tensor) -> Tensor:
+    """Scales [C] halfway, as exponents go, to the layer's median; channels that are silent on clean samples stay so."""
+    live = scale > _SILENT * scale.median() + _EPSILON**0.5
+    return torch.where(live, (scale * scale[live].median()).sqrt(), scale)
+
+
+def insert_batch_norm(module: OnnxClassifier, inputs: Tensor, *, even: bool = False) -> OnnxClassifier:
+    """A new module with BatchNorm after each convolution that has a bias.
 
     `inputs` [N, channels, H, W] are clean samples as the module takes them. Means and variances of the new layers are
     those that the convolutions give on them, scale and shift undo them exactly: only in train mode, where the batch's
-    own statistics take their place, is there a difference. The module that is given stays as it is.
+    own statistics take their place, is there a difference to the module that is given, which stays as it is.
+
+    With `even` channels that are quiet on clean samples are made louder, and loud ones quieter, and the scores change.
+    A channel that answers to a trigger is quiet on clean samples. The BatchNorm that was folded had seen the poisoned
+    training set, and in train mode, on clean batches, it made such channels louder by what their spread had been more
+    there; that number is lost, and this stands in for it.
     """
     device = next(module.parameters()).device
     places = [node for node in module.plan.nodes if node.operator == "Conv" and len(node.inputs) > 2]
@@ -60,7 +72,8 @@ def insert_batch_norm(module: OnnxClassifier, inputs: Tensor) -> OnnxClassifier:
         output = node.outputs[0]
         mean, variance = seen[output]
         own = {f"{output}/{part}": part for part in ("scale", "shift", "mean", "variance")}
-        values = {"scale": (variance + _EPSILON).sqrt(), "shift": mean, "mean": mean, "variance": variance}
+        scale = (variance + _EPSILON).sqrt()
+        values = {"scale": _evened(scale) if even else scale, "shift": mean, "mean": mean, "variance": variance}
         tensors |= {name: values[part].clone() for name, part in own.items()}
         nodes.append(replace(node, outputs=(f"{output}/before",)))
         nodes.append(

@@ -68,6 +68,27 @@ def test_scores_stay_and_train_mode_normalises(export: Callable[..., Path]) -> N
     assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
 
 
+def test_quiet_channels_are_made_louder(export: Callable[..., Path]) -> None:
+    """A channel that hardly moves on clean samples moves more; one that never moves stays silent."""
+    net = _Net(norm=False)
+    with torch.no_grad():
+        net.first.weight[0] *= 0.01
+        net.first.weight[1] = 0
+    pixels = torch.rand(64, *SHAPE)
+    module = _load(export(net.eval(), SHAPE))
+    even, plain = insert_batch_norm(module, pixels, even=True), insert_batch_norm(module, pixels)
+    first = next(node for node in even.plan.nodes if node.operator == "BatchNormalization")
+
+    def scale(of: Any) -> Any:
+        return getattr(of, next(key for key, name in of.names.items() if name == first.inputs[1]))
+
+    assert scale(even)[0] > 3 * scale(plain)[0]
+    assert scale(even)[1] == scale(plain)[1]
+    assert scale(even).std() < scale(plain).std()
+    shift = next(key for key, name in even.names.items() if name == first.inputs[2])
+    assert torch.equal(getattr(even, shift), getattr(plain, shift))
+
+
 def test_gradients_and_copies(export: Callable[..., Path]) -> None:
     import copy
 
