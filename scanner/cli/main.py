@@ -106,7 +106,8 @@ def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) ->
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
 )
 def main() -> None:
-    """Finds backdoors in PyTorch model files: exposes them by unlearning the clean task, then checks what is left.
+    """Finds backdoors in PyTorch, ONNX and Hugging Face models: exposes them by unlearning the clean task, then checks
+    what is left.
 
     \b
     ebyd-scan scan model.safetensors --architecture torchvision:resnet18 \\

@@ -48,12 +48,16 @@ def sentence(folder: Path, what: str) -> Iterator[None]:
         yield
     except ScanError:
         raise
-    except ImportError as error:
-        raise ScanError(f"{folder} needs a package that is not installed here ({first_line(error)})") from None
     except Exception as error:
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        memory = type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+        if memory or isinstance(error, MemoryError):  # the worker has a sentence of its own
             raise
-        raise ScanError(f"{folder}: {what} ({first_line(error)})") from None
+        why = first_line(error)
+        if "ignore_mismatched_sizes" in why:
+            raise ScanError(f"{folder}: some weights are of another shape than {CONFIG} says") from None
+        if isinstance(error, ImportError):
+            raise ScanError(f"{folder} needs a package that is not installed here ({why})") from None
+        raise ScanError(f"{folder}: {what} ({why})") from None
 
 
 def _check_config(folder: Path, settings: Mapping[str, Any], remote_code: bool) -> None:
@@ -112,8 +116,9 @@ def load_folder(artifact: Artifact, auto: str, *, remote_code: bool = False) -> 
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=remote_code)
         config._attn_implementation = ATTENTION
         with torch.device("meta"):  # only to learn its class
-            kind = type(factory.from_config(config, trust_remote_code=remote_code, attn_implementation=ATTENTION))
-    state = _state(artifact)
+            plan = factory.from_config(config, trust_remote_code=remote_code, attn_implementation=ATTENTION)
+    state, kind = _state(artifact), type(plan)
+    _check_shapes(folder, plan, state)
     with sentence(folder, f"the weights do not fit {kind.__name__}"):
         module, report = kind.from_pretrained(
             None,
@@ -131,6 +136,19 @@ def load_folder(artifact: Artifact, auto: str, *, remote_code: bool = False) -> 
             "random: is the model trained for this task?"
         )
     return module.eval(), f"huggingface:{kind.__name__}"
+
+
+def _check_shapes(folder: Path, plan: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Before anything of the size that config.json names is made."""
+    own = plan.state_dict()
+    wrong = [name for name, tensor in state.items() if name in own and own[name].shape != tensor.shape]
+    if wrong:
+        name = wrong[0]
+        more = f", and {len(wrong) - 1} more differ" if len(wrong) > 1 else ""
+        raise ScanError(
+            f"{folder}: {name} is {list(state[name].shape)} in the weights and {list(own[name].shape)} by {CONFIG}"
+            f"{more}: the two do not belong together"
+        )
 
 
 def _named_code(settings: Mapping[str, Any]) -> str:

@@ -42,6 +42,8 @@ def _read(
     if artifact.format == "huggingface":
         from .huggingface import load_folder
 
+        if architecture:
+            raise UsageError(f"--architecture {architecture}: {artifact.path} says itself what it is, leave it out")
         return load_folder(artifact, "AutoModelForImageClassification", remote_code=remote_code)
     if artifact.format == "safetensors":
         from .safetensors_file import load_tensors

@@ -108,7 +108,7 @@ def test_gradients_reach_every_parameter(folder: Make) -> None:
         ("unknown type", "cannot build the model"),
         ("text model", "cannot build the model"),
         ("no head", "would be drawn at random"),
-        ("other head", "do not fit ResNetForImageClassification"),
+        ("other head", r"classifier.1.bias is \[4\] in the weights and \[2\] by config.json"),
         ("quantised", "quantised weights"),
         ("shard outside", "outside its own folder"),
         ("shard missing", "which is not there"),
