@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from ...evidence.exposure import ExposureRun
-from ...evidence.finding import Finding, Witness
+from ...evidence.finding import Finding, Outcome, Witness
 from ...evidence.sizes import size_text
+
+OUTCOMES = {  # a word for each and its style
+    Outcome.PASSED: ("passed", "green"),
+    Outcome.FAILED: ("FAILED", "bold red"),
+    Outcome.INCONCLUSIVE: ("cannot tell", "yellow"),
+    Outcome.SKIPPED: ("skipped", "dim"),
+    Outcome.ERROR: ("ERROR", "bold magenta"),
+}
 
 
 def number(value: float | int | str) -> str:

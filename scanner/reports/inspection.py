@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ...checks.onnx_head import OnnxHead, OnnxValue
-from ...evidence.finding import Finding, Outcome
+from ...evidence.finding import Finding
 from ...evidence.result import Verdict
 from ..inspection import SCHEMA_VERSION, HuggingFaceFacts, InspectedFile, Inspection
+from .figures import OUTCOMES
 from .json_report import as_json
 from .plain_console import plain_console, text_of
 from .printable import one_line
@@ -25,13 +26,6 @@ _VERDICTS = {
     Verdict.FAILED: ("FAILED", "bold red"),
     Verdict.INCONCLUSIVE: ("cannot tell", "yellow"),
     Verdict.ERROR: ("ERROR", "bold magenta"),
-}
-_OUTCOMES = {
-    Outcome.PASSED: ("passed", "green"),
-    Outcome.FAILED: ("FAILED", "bold red"),
-    Outcome.INCONCLUSIVE: ("cannot tell", "yellow"),
-    Outcome.SKIPPED: ("skipped", "dim"),
-    Outcome.ERROR: ("ERROR", "bold magenta"),
 }
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 _SHOWN = 6  # inputs, outputs, opsets and files beside that are told one by one
@@ -157,9 +151,9 @@ def _some(parts: list[str]) -> str:
 
 
 def _finding(console: Console, finding: Finding) -> None:
-    word, style = _OUTCOMES[finding.outcome]
+    word, style = OUTCOMES[finding.outcome]
     row = Table.grid(padding=(0, 2))
-    row.add_column(width=max(len(words) for words, _ in _OUTCOMES.values()), no_wrap=True)
+    row.add_column(width=max(len(words) for words, _ in OUTCOMES.values()), no_wrap=True)
     row.add_column(style="bold", no_wrap=True)
     row.add_column(overflow="fold")
     row.add_row(Text(word, style=style), Text(one_line(finding.check)), Text(one_line(finding.message)))

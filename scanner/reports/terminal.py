@@ -13,7 +13,7 @@ from rich.text import Text
 from ...evidence.exposure import ExposureRun
 from ...evidence.finding import Finding, Outcome
 from ...evidence.result import ScanResult, Verdict
-from .figures import label_text, named, number, percent, score_text, top_class, witness_text
+from .figures import OUTCOMES, label_text, named, number, percent, score_text, top_class, witness_text
 from .plain_console import plain_console, text_of
 from .printable import one_line
 
@@ -30,13 +30,6 @@ _WAYS_OUT = {
     Verdict.INCONCLUSIVE: "Scan again with more clean samples (50 or more a class), or have a person judge the figures "
     "above before anything is shipped.",
     Verdict.ERROR: "Put right what is said above and scan again; until then, treat the model as not scanned.",
-}
-_OUTCOMES = {
-    Outcome.PASSED: ("passed", "green"),
-    Outcome.FAILED: ("FAILED", "bold red"),
-    Outcome.INCONCLUSIVE: ("cannot tell", "yellow"),
-    Outcome.SKIPPED: ("skipped", "dim"),
-    Outcome.ERROR: ("ERROR", "bold magenta"),
 }
 _INDENT = 2
 
@@ -72,7 +65,7 @@ def _verdict(console: Console, result: ScanResult) -> None:
 
 
 def _finding(console: Console, finding: Finding, reason: str) -> None:
-    word, style = _OUTCOMES[finding.outcome]
+    word, style = OUTCOMES[finding.outcome]
     label = label_text(finding)
     figures = [
         None if label is None else f"label {one_line(label)}",
@@ -81,7 +74,7 @@ def _finding(console: Console, finding: Finding, reason: str) -> None:
     ]
     head = Text.assemble((one_line(finding.check), "bold"), "  ", ", ".join(figure for figure in figures if figure))
     row = Table.grid(padding=(0, 2))
-    row.add_column(width=max(len(words) for words, _ in _OUTCOMES.values()))
+    row.add_column(width=max(len(words) for words, _ in OUTCOMES.values()))
     row.add_column(overflow="fold")
     row.add_row(Text(word, style=style), head)
     message = one_line(finding.message)
