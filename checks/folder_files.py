@@ -28,7 +28,7 @@ _SMALL: Final = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
-# A distributed checkpoint's list of contents is a pickle, and transformers looks for it before anything else.
+# A distributed checkpoint's list of contents is a pickle.
 _DISTRIBUTED: Final = ".metadata"
 _PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", _DISTRIBUTED)
 _ELSEWHERE: Final = {"tf_model.h5": "TensorFlow's", "flax_model.msgpack": "Flax's", "model.onnx": "ONNX's"}
@@ -60,6 +60,8 @@ def _shards(folder: Path, index: str) -> list[str]:
     for name in names:
         if "/" in name or "\\" in name or name.startswith("."):
             raise ScanError(f"{folder / index} wants weights from {name!r}, outside its own folder: that is refused")
+        if not name.endswith((".safetensors", *_PICKLES)):  # file-safety looks at what is called like weights
+            raise ScanError(f"{folder / index} wants weights from {name!r}, which is no name of weights: save it again")
         if not (folder / name).is_file():
             raise ScanError(f"{folder / index} wants weights from {name!r}, which is not there: fetch it too")
     return names

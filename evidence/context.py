@@ -49,8 +49,8 @@ class Evidence:
         mine, other = self.artifact, self.reference_artifact
         if other is None:
             return False
-        # Graphs that other software may have written keep numbers outside of their tensors.
-        graphs = {"torchscript", "torch-export", "onnx"} & {mine.format, other.format}
+        # Graphs that other software may have written keep numbers outside of their tensors, config.json does too.
+        graphs = {"torchscript", "torch-export", "onnx", "huggingface"} & {mine.format, other.format}
         same = mine.sha256 == other.sha256 and mine.files == other.files
         if same or graphs or self.classifier is None or self.reference is None:
             return same

@@ -251,6 +251,8 @@ def _identify_reference(path: Path, checks: Sequence[Check], evidence: Evidence)
 def _load_reference(request: ScanRequest, evidence: Evidence, artifact: Artifact) -> Classifier:
     """The reference, loaded as the model was and computed as it is."""
     assert evidence.samples and evidence.classifier
+    if artifact.format != "huggingface":  # then the model's own, which a folder may have said
+        request = request.model_copy(update={"mean": evidence.classifier.mean, "std": evidence.classifier.std})
     reference = _load_classifier(
         request, artifact, evidence.samples, evidence.classifier.device, _preprocessing(artifact)
     )

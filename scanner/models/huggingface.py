@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ...checks.folder_files import CONFIG, read_json, weight_files, weights_format
 from ...evidence.artifact import Artifact
 from ...evidence.errors import MissingExtra, ScanError
 from ..torchvision_compat import import_torchvision
 from .architecture import first_line
-from .checkpoint import WholeModule, find_state_dict, load_weights_only
+from .checkpoint import WholeModule, as_tensors, load_weights_only
 from .safetensors_file import load_tensors
 
 if TYPE_CHECKING:
@@ -23,6 +24,22 @@ if TYPE_CHECKING:
 
 REMOTE_CODE = "--trust-remote-code"
 ATTENTION = "eager"  # in plain torch
+# At any depth of config.json: what makes transformers or timm read something else than config.json and the weights.
+_ELSEWHERE: Final = {
+    "configuration_files", "transformers_weights", "attribute_map", "checkpoint_path", "pretrained_model_args",
+    "pretrained_cfg_overlay", "cache_dir", "use_pretrained_backbone",
+}  # fmt: skip
+# Files that transformers would load instead of the weights, or on top of them.
+_INSTEAD: Final = {
+    ".metadata": "a distributed checkpoint",
+    "shard-*-model-*-of-*.safetensors": "a distributed checkpoint",
+    "adapter_config.json": "an adapter",
+}
+_DEPTH: Final = re.compile("layer|depth|block|stage|repeat|attends")
+_MAX_DEPTH: Final = 4096  # layers; some such lists are of channels
+_NAMES: Final = ("id2label", "label2id", "label_names")
+_LABELS: Final = ("num_labels", "num_classes")
+_MAX_LABELS: Final = 100_000
 
 
 def import_transformers() -> Any:
@@ -61,12 +78,37 @@ def sentence(folder: Path, what: str) -> Iterator[None]:
 
 
 def _check_config(folder: Path, settings: Mapping[str, Any], remote_code: bool) -> None:
-    if not isinstance(settings.get("model_type"), str) and not (remote_code and settings.get("auto_map")):
+    kind = settings.get("model_type")
+    if kind is None and isinstance(settings.get("architecture"), str):
+        raise ScanError(
+            f"{folder / CONFIG} is timm's: pass the file with the weights and --architecture "
+            f"timm:{settings['architecture'][:80]}"
+        )
+    if not isinstance(kind, str) and not (kind is None and remote_code and settings.get("auto_map")):
         raise ScanError(f"{folder / CONFIG} does not say which model_type it describes: save the model again")
+    _check_values(folder / CONFIG, settings)
     if settings.get("quantization_config"):
         raise ScanError(
             f"{folder} holds quantised weights, which cannot be trained: pass the model before quantisation"
         )
+
+
+def _check_values(path: Path, settings: Mapping[str, Any]) -> None:
+    waiting: list[tuple[str, Any]] = list(settings.items())
+    while waiting:
+        key, value = waiting.pop()
+        if key in _NAMES:  # a class may be called anything
+            continue
+        away = key == "architecture" and ":" in str(value)  # timm's way to name a hub or a folder
+        if value and (key in _ELSEWHERE or away or (key == "pretrained" and value is True)):
+            raise ScanError(f"{path} makes loaders read something else ({key}): remove that, or save the model again")
+        if isinstance(value, dict):
+            waiting += value.items()
+        elif isinstance(value, list):
+            waiting += [(key, inner) for inner in value]
+        limit = _MAX_LABELS if key in _LABELS else _MAX_DEPTH if _DEPTH.search(key) else None
+        if limit and isinstance(value, int) and value > limit:
+            raise ScanError(f"{path} asks for {key[:60]!r} of more than {limit}: save the model again")
 
 
 def _only_remote(transformers: Any, settings: Mapping[str, Any]) -> bool:
@@ -75,22 +117,39 @@ def _only_remote(transformers: Any, settings: Mapping[str, Any]) -> bool:
 
 
 def _state(artifact: Artifact) -> dict[str, Tensor]:
-    """All weights of the folder, by our own readers: transformers' would look for pickles first."""
+    """All weights of the folder, by our own readers, which the static checks know."""
     state: dict[str, Tensor] = {}
+    for pattern, what in _INSTEAD.items():
+        if found := next(artifact.path.glob(pattern), None):
+            raise ScanError(
+                f"{artifact.path} holds {what} too ({found.name!r}), which transformers may load: save the model again "
+                "without it"
+            )
     for name in weight_files(artifact.path):
         path = artifact.path / name
         kind = weights_format(path)
         part = Artifact(path=path, format=kind or "unknown", sha256=artifact.files.get(name, ""), size=0)
         if kind == "safetensors":
-            state |= load_tensors(part)
+            _add(path, state, load_tensors(part))
             continue
         if kind not in ("pytorch-zip", "pytorch-legacy"):
             raise ScanError(f"{path} is no file that torch.save wrote: save the model with safetensors")
         try:
-            state |= find_state_dict(part, load_weights_only(part))
+            loaded = load_weights_only(part)
         except WholeModule as reason:
             raise ScanError(f"{path} holds more than weights ({reason}): save the model with safetensors") from None
+        tensors = as_tensors(loaded)
+        if tensors is None or any(isinstance(value, Mapping) for value in loaded.values()):
+            raise ScanError(f"{path} is no plain table of weights, as transformers reads it: save the model again")
+        _add(path, state, tensors)
     return state
+
+
+def _add(path: Path, state: dict[str, Tensor], more: Mapping[str, Tensor]) -> None:
+    twice = sorted(state.keys() & more.keys())
+    if twice:
+        raise ScanError(f"{path} holds {twice[0]!r}, which is in another file too: save the model again")
+    state |= more
 
 
 def load_folder(artifact: Artifact, auto: str, *, remote_code: bool = False) -> tuple[nn.Module, str]:

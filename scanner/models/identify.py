@@ -152,8 +152,11 @@ def identify(path: Path) -> Artifact:
     Raises ScanError, one sentence, if something is missing, unreadable, empty, not a regular file, damaged, or no
     model at all.
     """
-    if path.is_dir() and is_model_folder(path):
-        return _folder(path)
+    try:
+        if path.is_dir() and is_model_folder(path):
+            return _folder(path)
+    except OSError as error:  # no permission to look, a name too long
+        raise ScanError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
     sha256, size, head = _digest(path)
     if not size:
         raise ScanError(f"{path} is empty: check the step that wrote it")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,10 @@ from .huggingface import import_transformers, sentence
 
 _LEVELS = (0, 128, 255)  # of the grey pictures from which the normalisation is read
 _MAX_SIDE = 4096
+_SIZES: Final = ("size", "crop_size", "pad_size")
+# Any class of transformers that can be loaded from a folder could be named, models and their pickles among them.
+_PROCESSOR: Final = re.compile(r"(?!Auto)\w+(ImageProcessor(Fast|Pil)?|FeatureExtractor)")
+_INDEX: Final = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -26,12 +32,20 @@ class Preprocessing:
     mean: tuple[float, ...] | None = None  # None where the folder has no image processor
     std: tuple[float, ...] | None = None
     processor: Any = None
+    folder: Path = Path()
 
     def prepare(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Scale and crop a picture, [H, W] or [H, W, C], as the processor does; what comes out is [H, W, C]."""
         picture = picture if picture.ndim == 3 else picture[:, :, None]
-        pixels = _run(self.processor, picture, do_rescale=False, do_normalize=False)
-        return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+        with sentence(self.folder, "its image processor cannot be followed"):
+            return _scaled(self.processor, picture)
+
+
+def _scaled(processor: Any, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The processor without its arithmetic. EfficientNet's may normalise a second time, by a switch of its own."""
+    again = {"include_top": False} if hasattr(processor, "include_top") else {}
+    pixels = _run(processor, picture, do_rescale=False, do_normalize=False, **again)
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
 def _run(processor: Any, picture: NDArray[np.uint8], **switches: bool) -> NDArray[np.float64]:
@@ -52,20 +66,60 @@ def _normalisation(processor: Any, channels: int) -> tuple[tuple[float, ...], tu
         seen.append(made[made.shape[0] // 2, made.shape[1] // 2])
     low, middle, high = seen
     gain = high - low
-    if (gain <= 0).any() or np.abs(low + gain * _LEVELS[1] / 255 - middle).max() > 1e-3 * gain.max():
+    if not (np.isfinite(low).all() and np.isfinite(gain).all() and (gain > 0).all()):
+        raise ScanError("its mean or its standard deviation makes no sense")
+    shape = (48, 72, channels)  # of another shape, so that what is padded or cropped is seen too
+    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    again = low + gain * (_scaled(processor, picture) / 255) - _run(processor, picture)
+    if np.abs(low + gain * _LEVELS[1] / 255 - middle).max() > 1e-3 * gain.max() or np.abs(again / gain).max() > 1e-2:
         raise ScanError("it does more to pixels than to shift and to scale them")
     return tuple((-low / gain).tolist()), tuple((1 / gain).tolist())
+
+
+def _check_named(folder: Path) -> None:
+    """What the files ask for, before transformers looks for it."""
+    for name in (CONFIG, *PREPROCESSORS):
+        if not (folder / name).is_file():
+            continue
+        found = read_json(folder / name)
+        nested = found.get("image_processor")
+        for settings in (found, nested if isinstance(nested, dict) else {}):
+            for key in ("image_processor_type", "feature_extractor_type"):
+                if (wanted := settings.get(key)) and not _PROCESSOR.fullmatch(str(wanted)):
+                    raise ScanError(
+                        f"{folder / name} wants {str(wanted)[:80]!r}, which is no image processor: fetch it again"
+                    )
+
+
+def _check_sizes(processor: Any) -> None:
+    """Before a picture of that size is made."""
+    for name in _SIZES:
+        sides = getattr(processor, name, None)
+        numbers = (sides if isinstance(sides, Mapping) else getattr(sides, "__dict__", {"side": sides})).values()
+        if any(isinstance(side, int | float) and side > _MAX_SIDE for side in numbers):
+            raise ScanError(f"its {name} is more than {_MAX_SIDE} pixels")
+    share = getattr(processor, "crop_pct", None)
+    if share is not None and not (isinstance(share, int | float) and 0.1 <= share <= 10):
+        raise ScanError("its crop_pct makes no sense")
+
+
+def _class_names(settings: Mapping[str, Any]) -> dict[int, str]:
+    """By index; models of timm have a list of them."""
+    labels = settings.get("id2label")
+    if labels is None and isinstance(listed := settings.get("label_names"), list):
+        return {index: str(name) for index, name in enumerate(listed)}
+    labels = labels if isinstance(labels, dict) else {}
+    return {int(key): str(name) for key, name in labels.items() if _INDEX.fullmatch(key)}
 
 
 def read_preprocessing(folder: Path) -> Preprocessing:
     """What the folder says. Raises ScanError, one sentence, where it has a processor that cannot be followed."""
     settings = read_json(folder / CONFIG)
-    channels = settings.get("num_channels", 3)
-    labels = settings.get("id2label")
-    names = {int(key): str(name) for key, name in labels.items() if key.isdigit()} if isinstance(labels, dict) else {}
-    plain = Preprocessing(channels if channels in (1, 3) else 3, names)
+    names = _class_names(settings)
+    plain = Preprocessing(1 if str(settings.get("num_channels")) == "1" else 3, names)
     if not any((folder / name).is_file() for name in PREPROCESSORS):
         return plain
+    _check_named(folder)
     transformers = import_transformers()
     with sentence(folder, "its image processor cannot be read"):
         processor = transformers.AutoImageProcessor.from_pretrained(
@@ -73,10 +127,11 @@ def read_preprocessing(folder: Path) -> Preprocessing:
         )
     with sentence(folder, "its image processor cannot be followed"):
         try:
+            _check_sizes(processor)
             mean, std = _normalisation(processor, plain.channels)
         except ScanError as error:
             raise ScanError(
                 f"{folder}: its image processor cannot be followed ({error}): remove preprocessor_config.json and pass "
                 "--size, --mean and --std"
             ) from None
-    return Preprocessing(plain.channels, names, mean, std, processor)
+    return Preprocessing(plain.channels, names, mean, std, processor, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -21,20 +22,28 @@ def class_indices(
 ) -> tuple[dict[str, int], dict[int, str]]:
     """Return the class index of every folder name, and the names of the classes.
 
-    In this order: `classes_file` or `root`/classes.txt decides; folders that are all numbers are their own index
-    (gaps allowed); folders that are called as the model's own `class_names` have their index; others count in sorted
-    order, as torchvision's ImageFolder does it.
-    Raises ScanError for a mix of numbers and names, and for all that is wrong with classes.txt.
+    In this order: `classes_file` or `root`/classes.txt decides; folders that are called as the model's own
+    `class_names` have their index; folders that are all numbers are their own index (gaps allowed); others count in
+    sorted order, as torchvision's ImageFolder does it.
+    Raises ScanError for a mix of numbers and names, for folders of which only some are called as the model's classes,
+    for all that is wrong with classes.txt.
     """
     if classes_file is None and (root / CLASSES_FILE).is_file():
         classes_file = root / CLASSES_FILE
     if classes_file is not None:
         return _from_file(classes_file, root, folders)
+    own = {index: name for index, name in class_names.items() if 0 <= index < MAX_CLASSES}
+    known = set(folders) & set(own.values())
+    if folders and len(known) == len(folders):  # before numbers: "10" may be the third class, as names are sorted
+        return _by_own_name(root, folders, own), own
     numbered = [name for name in folders if _INDEX.fullmatch(name)]
     if not numbered:
-        own = {name: index for index, name in class_names.items() if 0 <= index < MAX_CLASSES}
-        if set(folders) <= set(own):
-            return {name: own[name] for name in folders}, {index: name for name, index in own.items()}
+        if known:
+            raise ScanError(
+                f"{root}: class folders {listed(sorted(known), 2)} are called as the model calls its classes, "
+                f"{listed(sorted(set(folders) - known), 2)} are not; rename them, or say in {CLASSES_FILE} which index "
+                "each has"
+            )
         order = sorted(folders)
         return {name: index for index, name in enumerate(order)}, dict(enumerate(order))
     if len(numbered) < len(folders):
@@ -44,6 +53,17 @@ def class_indices(
             f"rename them, or say in {CLASSES_FILE} which index each has"
         )
     return _by_number(root, numbered), {}
+
+
+def _by_own_name(root: Path, folders: Sequence[str], own: Mapping[int, str]) -> dict[str, int]:
+    counts = Counter(own.values())
+    twice = [name for name in folders if counts[name] > 1]
+    if twice:
+        raise ScanError(
+            f"{root}: the model calls more than one class {listed(twice, 2)}; say in {CLASSES_FILE} which index each "
+            "folder has"
+        )
+    return {name: index for index, name in own.items() if name in folders}
 
 
 def _by_number(root: Path, folders: Sequence[str]) -> dict[str, int]:

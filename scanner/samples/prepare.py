@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .source import Prepare
+from ...evidence.errors import ScanError
+from .source import MAX_BYTES, Prepare
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +21,11 @@ def prepared(pixels: Tensor, prepare: Prepare) -> Tensor:
     import torch
 
     pictures = pixels.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    if 4 * len(pictures) * prepare(pictures[0]).size > MAX_BYTES:
+        raise ScanError(
+            f"{len(pictures)} samples need more than {MAX_BYTES // 2**30} GiB of memory in the size that the model's "
+            "image processor makes: use fewer samples, or give a --size"
+        )
     made = np.stack([prepare(picture) for picture in pictures])
     if made.shape == pictures.shape and (made == pictures).all():
         return pixels

@@ -41,7 +41,9 @@ def planted(attack: str, **changes: Any) -> Planted:
 
 def result(detection: Outcome | None, label: int | None = None) -> ScanResult:
     """As the scan makes it: the verdict is the policy's over these findings. None: the worker died."""
-    first = [Finding(check=c, outcome=Outcome.PASSED, message="Fine.") for c in ("file-safety", "sample-fit")]
+    first = [
+        Finding(check=c, outcome=Outcome.PASSED, message="Fine.") for c in ("file-safety", "graph-logic", "sample-fit")
+    ]
     first.append(Finding(check="backdoor-label", outcome=Outcome.PASSED, message="Fine.", label=label))
     first.append(Finding(check="reference-drift", outcome=Outcome.SKIPPED, message="No reference."))
     if detection is None:
