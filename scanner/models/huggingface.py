@@ -174,6 +174,8 @@ def load_folder(artifact: Artifact, auto: str, *, remote_code: bool = False) -> 
     with sentence(folder, "transformers cannot build the model"):
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=remote_code)
         config._attn_implementation = ATTENTION
+        config.architectures = config.architectures or []  # None breaks the choice among a type's classes
+        config.return_dict = True  # the scores are asked for by name
         with torch.device("meta"):  # only to learn its class
             plan = factory.from_config(config, trust_remote_code=remote_code, attn_implementation=ATTENTION)
     state, kind = _state(artifact), type(plan)

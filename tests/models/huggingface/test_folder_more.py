@@ -230,3 +230,8 @@ def test_samples_that_a_processor_makes_too_large(monkeypatch: pytest.MonkeyPatc
 def test_a_path_that_cannot_be_looked_at() -> None:
     with pytest.raises(ScanError, match="cannot be read"):
         identify(Path("a" * 5000))
+
+
+def test_a_folder_that_does_not_say_its_class_or_returns_tuples(folder: Make) -> None:
+    place = _change(folder("DeiT"), architectures=..., return_dict=False)
+    assert _load(place).logits(torch.zeros(1, 3, 32, 32)).shape == (1, len(LABELS))
