@@ -34,6 +34,7 @@ CLASSES, PER_CLASS = 4, 4
 LARGE = 300e6  # parameters; without SGD's momentum from here on, which is one copy of the weights less in memory
 TOO_LARGE = 1500  # MiB; a protobuf ends at 2 GiB, and the legacy exporter writes one
 MEMORY = 10  # GiB
+GAIN = 0.2  # of BatchNorm
 POLICY = """
 version: 1
 name: zoo
@@ -77,7 +78,8 @@ def _build(record: Record, folder: Path) -> nn.Module:
 def _settle(module: nn.Module, size: int) -> None:
     """Weights as training leaves them: none all 0, behind which nothing gets a gradient, and statistics of BatchNorm.
 
-    With those that it starts with, numbers grow from block to block to infinity.
+    With those that it starts with, numbers grow from block to block to infinity. Gains are small, as those of a trained
+    network's branches: through many random ones at full gain a rounding error grows to the size of the scores.
     """
     for name, parameter in module.named_parameters():
         if name.endswith("weight") and not bool(parameter.any()):
@@ -87,6 +89,8 @@ def _settle(module: nn.Module, size: int) -> None:
         before = [norm.momentum for norm in norms]
         for norm in norms:
             norm.momentum = None  # the mean over all batches, and there is one
+            if norm.affine:
+                nn.init.constant_(norm.weight, GAIN)
         training_mode(module)
         module(torch.rand(8, 3, size, size))
         for norm, momentum in zip(norms, before, strict=True):
