@@ -25,8 +25,8 @@ Every classifier that torchvision lists, and some of timm, through the whole sca
 
 {commands}
 
-Weights are random, with gains of 0.2 in BatchNorm; classes {classes}, samples noise: what is asked is whether each step runs,
-not what it finds. A verdict means nothing here; that there is one, and no error, does.
+Weights are random, with gains of 0.2 in BatchNorm; classes {classes}, samples noise: what is asked is whether each
+step runs, not what it finds. A verdict means nothing here; that there is one, and no error, does.
 
 - `side` is that of the pictures in pixels, as small as the architecture takes them.
 - `step` is an epoch of [clean unlearning](exposers/clean-unlearning.md) on eight samples; some weights have to have
