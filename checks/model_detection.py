@@ -65,6 +65,12 @@ class ModelDetection:
         ] = FAMILIES_IN_ORDER,
         steps: Annotated[int, Field(ge=60, le=10_000, description="Adam steps of an inversion")] = 150,
         batch_size: Annotated[int, Field(ge=1, le=4096, description="samples a label and step")] = 16,
+        max_false_positive_rate_of_words: Annotated[
+            float, Field(gt=0, le=0.5, description="the same for text classifiers, of which fewer were measured")
+        ] = 0.02,
+        word_steps: Annotated[
+            int, Field(ge=10, le=10_000, description="Adam steps of a search for trigger words (text classifiers)")
+        ] = 40,
     ) -> None:
         self.max_false_positive_rate = max_false_positive_rate
         self.max_inconclusive_rate = max_inconclusive_rate
@@ -76,6 +82,8 @@ class ModelDetection:
         self.families = families
         self.steps = steps
         self.batch_size = batch_size
+        self.max_false_positive_rate_of_words = max_false_positive_rate_of_words
+        self.word_steps = word_steps
 
     def __repr__(self) -> str:
         return f"ModelDetection(max_false_positive_rate={self.max_false_positive_rate}, steps={self.steps})"
@@ -96,6 +104,8 @@ class ModelDetection:
                 f"(max_all_labels is {self.max_all_labels})."
             )
             return Finding(check=self.id, outcome=Outcome.INCONCLUSIVE, message=message)
+        if evidence.classifier.codec is not None:
+            return self._of_words(evidence, labels)
         how = Search(self.steps, self.batch_size)
         replay = Replay(evidence.classifier, evidence.samples.held_out)
         suspicions: list[Suspicion] = []
@@ -113,6 +123,18 @@ class ModelDetection:
             )
             return Finding(check=self.id, outcome=Outcome.INCONCLUSIVE, message=message)
         return self._judge(evidence, suspicions, replay)
+
+    def _of_words(self, evidence: Evidence, labels: Sequence[int]) -> Finding:
+        from .text_detection import Bounds, detect_words
+
+        bounds = Bounds(
+            max_false_positive_rate=self.max_false_positive_rate_of_words,
+            max_inconclusive_rate=self.max_inconclusive_rate,
+            min_attack_success=self.min_attack_success,
+            min_per_class=self.min_per_class,
+            steps=self.word_steps,
+        )
+        return detect_words(self.id, evidence, labels, bounds)
 
     def _weigh(self, one: Compared) -> Suspicion:
         witness = one.witness

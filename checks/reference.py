@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..evidence.classifier import Classifier
+    from ..evidence.tokens import Tokens
 
 _BATCH = 256
 
@@ -73,7 +74,7 @@ class ReferenceDrift:
         if reason := self._not_applicable(evidence):
             return self._finding(Outcome.SKIPPED, reason)
         held_out = evidence.samples.held_out
-        mine, other = (_predict(c, held_out.pixels) for c in (evidence.classifier, evidence.reference))
+        mine, other = (_predict(c, held_out.inputs) for c in (evidence.classifier, evidence.reference))
         metrics: dict[str, Any] = {
             "accuracy": _share(mine == held_out.labels),
             "reference_accuracy": _share(other == held_out.labels),
@@ -185,12 +186,15 @@ def _pairs(model: Sequence[ExposureRun], reference: Sequence[ExposureRun]) -> li
     return [(collapse([run]), collapse([others[run.seed]])) for run in converged(model) if run.seed in others]
 
 
-def _predict(classifier: Classifier, pixels: Tensor) -> Tensor:
+def _predict(classifier: Classifier, inputs: Tensor | Tokens) -> Tensor:
     """Predicted classes [N], on the CPU."""
     import torch
 
     with torch.no_grad():
-        parts = [classifier.logits(part.to(classifier.device)).argmax(1).cpu() for part in pixels.split(_BATCH)]
+        parts = [
+            classifier.logits(inputs[start : start + _BATCH].to(classifier.device)).argmax(1).cpu()
+            for start in range(0, len(inputs), _BATCH)
+        ]
     return torch.cat(parts)
 
 

@@ -18,6 +18,7 @@ from ..evidence.classifier import Classifier
 from ..evidence.context import Evidence, Progress, silent
 from ..evidence.finding import Finding, Outcome
 from ..evidence.samples import CleanSamples
+from ..evidence.tokens import Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,32 +93,31 @@ class SampleFit:
             return Finding(check=self.id, outcome=Outcome.SKIPPED, message="No model and samples were loaded.")
         import torch
 
-        pixels = torch.cat([samples.exposure.pixels, samples.held_out.pixels])
+        parts = samples.exposure.inputs, samples.held_out.inputs
         labels = torch.cat([samples.exposure.labels, samples.held_out.labels])
         try:
-            predictions = _predict(classifier, pixels, evidence.progress)
+            predictions = torch.cat([_predict(classifier, part, evidence.progress) for part in parts])
         except torch.OutOfMemoryError:  # a RuntimeError too, but nothing is wrong with the samples
             raise
         except (RuntimeError, ValueError) as error:  # torch's way to say that a shape does not fit
-            shape = "x".join(str(side) for side in pixels.shape[1:])
             reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
             return Finding(
                 check=self.id,
                 outcome=Outcome.ERROR,
-                message=f"The model does not run on the samples (channels x height x width {shape}): {reason}. "
-                "Give the model's input size with --size, and --mean with as many values as it has channels.",
+                message=f"The model does not run on the samples{_way_out(samples, reason)}",
             )
-        return self._judge(evidence, classifier, samples, pixels, labels, predictions)
+        return self._judge(evidence, classifier, samples, labels, predictions)
 
     def _judge(
         self,
         evidence: Evidence,
         classifier: Classifier,
         samples: CleanSamples,
-        pixels: Tensor,
         labels: Tensor,
         predictions: Tensor,
     ) -> Finding:
+        import torch
+
         accuracy = _accuracy(predictions, labels)
         chance = max(float(labels.bincount().max()) / len(labels), 1 / samples.num_classes)
         threshold = chance + self.min_skill * (1 - chance)
@@ -131,7 +131,9 @@ class SampleFit:
             "classes": samples.num_classes,
         }
         causes = [self._class_order(samples, predictions)]
-        if accuracy + self.min_gain <= 1:  # else no preprocessing could be that much better
+        # Else no preprocessing could be that much better; a tokenizer belongs to its model and is not guessed.
+        if accuracy + self.min_gain <= 1 and classifier.codec is None:
+            pixels = torch.cat([samples.exposure.pixels, samples.held_out.pixels])
             causes.append(self._preprocessing(evidence, classifier, pixels, labels, predictions))
         cause = max((one for one in causes if one), key=lambda one: one.accuracy, default=None)
         if not fits and (cause is None or cause.accuracy < threshold):
@@ -220,15 +222,25 @@ def wilson_lower(accuracy: float, count: int, z: float = 1.96) -> float:
     return (centre - spread) / (1 + z * z / count)
 
 
-def _predict(classifier: Classifier, pixels: Tensor, progress: Progress = silent) -> Tensor:
+def _way_out(samples: CleanSamples, reason: str) -> str:
+    if isinstance(samples.exposure.inputs, Tokens):
+        return f": {reason}."
+    shape = "x".join(str(side) for side in samples.exposure.pixels.shape[1:])
+    return (
+        f" (channels x height x width {shape}): {reason}. Give the model's input size with --size, and --mean with as "
+        "many values as it has channels."
+    )
+
+
+def _predict(classifier: Classifier, inputs: Tensor | Tokens, progress: Progress = silent) -> Tensor:
     """Predicted classes, int64 [N], on the CPU; -1 where a score is not a number. ValueError for odd scores."""
     import torch
 
     parts = []
-    batches = range(0, len(pixels), _BATCH)
+    batches = range(0, len(inputs), _BATCH)
     with torch.no_grad():
         for done, start in enumerate(batches, 1):
-            scores = classifier.logits(pixels[start : start + _BATCH].to(classifier.device))
+            scores = classifier.logits(inputs[start : start + _BATCH].to(classifier.device))
             if not isinstance(scores, torch.Tensor) or scores.ndim != 2 or scores.shape[1] != classifier.num_classes:
                 got = list(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
                 raise ValueError(f"it answers {got} instead of one score for each of {classifier.num_classes} classes")

@@ -5,29 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .text_codec import TextCodec
+from .tokens import Tokens
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model that maps pixels to class scores.
+    """A model that maps pixels, or texts, to class scores.
 
     `module` is in eval mode whenever nobody is working on it; whoever changes it works on a copy (`with_module`).
     """
 
     module: nn.Module
     num_classes: int
-    mean: tuple[float, ...]  # of pixels in 0..1, one a channel
+    mean: tuple[float, ...]  # of pixels in 0..1, one a channel; () for texts
     std: tuple[float, ...]
     device: str
     architecture: str
     trainable: bool  # False where the graph is frozen: no parameter gets a gradient
     has_batch_norm: bool
     normalisation_frozen: bool = False  # True where BatchNorm cannot be put into train mode (traced graphs)
+    codec: TextCodec | None = None  # of text classifiers
 
-    def logits(self, pixels: Tensor) -> Tensor:
-        """Scores [N, C] of `pixels`, float [N, channels, H, W] in 0..1 on the classifier's device."""
+    def logits(self, pixels: Tensor | Tokens) -> Tensor:
+        """Scores [N, C] of `pixels`, float [N, channels, H, W] in 0..1, or of texts, on the classifier's device."""
+        if isinstance(pixels, Tokens):
+            of_texts: Tensor = self.module(**pixels.arguments)
+            return of_texts
         mean = pixels.new_tensor(self.mean).view(1, -1, 1, 1)
         std = pixels.new_tensor(self.std).view(1, -1, 1, 1)
         scores: Tensor = self.module((pixels - mean) / std)

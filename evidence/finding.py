@@ -22,12 +22,14 @@ class Witness(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: str  # "patch", "blend" (a pattern added), "filter" (colours changed) or "warp"
+    family: str  # "patch", "blend" (a pattern added), "filter" (colours changed), "warp" or "words"
     label: int
-    size: FiniteFloat  # share of the picture (patch) or side (warp), sum of amplitudes (blend), RMS (filter)
+    size: FiniteFloat  # share of the picture (patch) or side (warp), sum of amplitudes (blend), RMS (filter), words
     control_sizes: dict[int, FiniteFloat]  # the same for control labels of the same model
     attack_success_rate: FiniteFloat = Field(ge=0, le=1)
     samples: int  # held-out samples of other classes that it was replayed on
+    text: str | None = None  # the words, of text classifiers
+    control_success: dict[int, FiniteFloat] = Field(default_factory=dict)  # of words toward control labels
     files: list[str] = Field(default_factory=list)  # that show it, where any were asked for
 
 

@@ -6,19 +6,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .tokens import Tokens
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
 class SamplePart:
-    """`pixels`: float32 [N, channels, H, W] in 0..1; `labels`: int64 [N]."""
+    """`inputs`: pictures, float32 [N, channels, H, W] in 0..1, or N texts; `labels`: int64 [N]."""
 
-    pixels: Tensor
+    inputs: Tensor | Tokens
     labels: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def pixels(self) -> Tensor:
+        """The pictures. Raises TypeError where the samples are texts."""
+        if isinstance(self.inputs, Tokens):
+            raise TypeError("texts have no pixels")
+        return self.inputs
+
+    @property
+    def tokens(self) -> Tokens:
+        """The texts. Raises TypeError where the samples are pictures."""
+        if not isinstance(self.inputs, Tokens):
+            raise TypeError("pictures have no tokens")
+        return self.inputs
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _SHARES = {"patch": "% of the picture", "warp": "% of the side"}  # sizes from 0 to 1, told in percent
-_UNITS = {"blend": "of amplitude", "filter": "RMS"}
+_UNITS = {"blend": "of amplitude", "filter": "RMS", "words": "word(s)"}
 
 
 def size_text(family: str, sizes: Iterable[float]) -> str:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+TEXT_CLIP_NORM = 1.0
+ABOVE_CHANCE = 0.1
+
+
 class CleanUnlearning(CleanTaskStripper):
     """SGD ascent until the accuracy on the exposure samples has fallen to `stop_accuracy`."""
 
@@ -35,6 +39,9 @@ class CleanUnlearning(CleanTaskStripper):
             float, Field(gt=0, lt=1, description="clean accuracy at which the clean task counts as stripped")
         ] = 0.2,
         clip_norm: Annotated[float, Field(gt=0, description="largest L2 norm of the gradient")] = 20.0,
+        text_learning_rate: Annotated[
+            float, Field(gt=0, le=1, description="SGD learning rate for text classifiers")
+        ] = 0.003,
     ) -> None:
         super().__init__()
         self.learning_rate = learning_rate
@@ -43,6 +50,7 @@ class CleanUnlearning(CleanTaskStripper):
         self.max_epochs = max_epochs
         self.stop_accuracy = stop_accuracy
         self.clip_norm = clip_norm
+        self.text_learning_rate = text_learning_rate
 
     def __repr__(self) -> str:
         return f"CleanUnlearning(learning_rate={self.learning_rate}, stop_accuracy={self.stop_accuracy})"
@@ -53,13 +61,18 @@ class CleanUnlearning(CleanTaskStripper):
 
         labels = run.samples.exposure.labels
         parameters = trainable_parameters(run.exposed.module)
-        optimizer = torch.optim.SGD(parameters, self.learning_rate, momentum=self.momentum)
+        of_texts = run.exposed.codec is not None
+        rate = self.text_learning_rate if of_texts else self.learning_rate
+        optimizer = torch.optim.SGD(parameters, rate, momentum=self.momentum)
+
+        # Without BatchNorm a classifier that has forgotten its task gives one answer, and is right by chance.
+        floor = 1 / run.samples.num_classes + ABOVE_CHANCE
 
         def loss_of(logits: Tensor, index: Tensor, epoch: int) -> Tensor:
             return -F.cross_entropy(logits, labels[index].to(logits.device))
 
         def update() -> None:
-            torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+            torch.nn.utils.clip_grad_norm_(parameters, TEXT_CLIP_NORM if of_texts else self.clip_norm)
             optimizer.step()
 
         return strip_by_gradient(
@@ -68,5 +81,5 @@ class CleanUnlearning(CleanTaskStripper):
             update,
             batch_size=self.batch_size,
             max_epochs=self.max_epochs,
-            stop_accuracy=self.stop_accuracy,
+            stop_accuracy=max(self.stop_accuracy, floor) if of_texts else self.stop_accuracy,
         )

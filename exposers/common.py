@@ -151,7 +151,7 @@ def strip_by_gradient(
     for epoch in range(max_epochs):
         correct = 0
         for index in batches(len(part), batch_size, generator):
-            logits = run.exposed.logits(part.pixels[index].to(run.exposed.device))
+            logits = run.exposed.logits(part.inputs[index].to(run.exposed.device))
             loss = loss_of(logits, index, epoch)
             if not math.isfinite(loss.item()):
                 return False, f"the loss stopped being a number at step {len(trajectory)}"
@@ -215,7 +215,7 @@ def look(classifier: Classifier, part: SamplePart, num_classes: int, step: int) 
     correct, histogram = 0, [0] * num_classes
     with torch.no_grad():
         for index in batches(len(part), LOOK_BATCH, _generator(0)):
-            logits = classifier.logits(part.pixels[index].to(classifier.device))
+            logits = classifier.logits(part.inputs[index].to(classifier.device))
             seen = step_of(logits, part.labels[index], num_classes, step)
             correct += round(seen.accuracy * len(index))
             histogram = [a + b for a, b in zip(histogram, seen.histogram, strict=True)]

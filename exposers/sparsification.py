@@ -113,7 +113,7 @@ class Sparsification(CleanTaskStripper):
         with torch.set_grad_enabled(self.criterion == "saliency"), _watching(module, watched) as active:
             for index in batches(len(part), LOOK_BATCH, generator):
                 labels = part.labels[index]
-                logits = run.exposed.logits(part.pixels[index].to(run.exposed.device))
+                logits = run.exposed.logits(part.inputs[index].to(run.exposed.device))
                 if self.criterion == "saliency":
                     F.cross_entropy(logits, labels.to(logits.device)).backward()
                     rises = [rise + saliency(layer).cpu() for rise, layer in zip(rises, layers, strict=True)]

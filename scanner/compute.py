@@ -6,6 +6,7 @@ import platform
 from typing import TYPE_CHECKING
 
 from ..evidence.errors import MissingExtra, UsageError
+from ..evidence.tokens import Tokens
 
 if TYPE_CHECKING:
     from ..evidence.classifier import Classifier
@@ -57,7 +58,7 @@ def tune(classifier: Classifier, samples: CleanSamples) -> dict[str, str]:
         name = torch.cuda.get_device_name(classifier.device)
     else:
         parameters = sum(parameter.numel() for parameter in classifier.module.parameters())
-        if parameters * samples.exposure.pixels[0, 0].numel() < SMALL:
+        if parameters * _places(samples) < SMALL:
             torch.set_num_threads(1)
         name = f"CPU, {torch.get_num_threads()} thread(s)"
     return {
@@ -67,3 +68,9 @@ def tune(classifier: Classifier, samples: CleanSamples) -> dict[str, str]:
         "device": classifier.device,
         "device_name": name,
     }
+
+
+def _places(samples: CleanSamples) -> int:
+    """Pixels of a picture, tokens of a text."""
+    inputs = samples.exposure.inputs
+    return int(inputs.ids.shape[1]) if isinstance(inputs, Tokens) else inputs[0, 0].numel()

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..policies.model import Policy
 from .planted import PlantOrder
+
+TEXT_TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+"""Suffixes of samples that are texts."""
+
+
+class TextOptions(BaseModel):
+    """How a table of texts is read; None where the column is found by its name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    column: str | None = None
+    pair_column: str | None = None
+    label_column: str | None = None
+    max_length: int | None = None  # tokens; None: what the model takes
 
 
 class ScanRequest(BaseModel):
@@ -31,4 +45,10 @@ class ScanRequest(BaseModel):
     trust_remote_code: bool = False  # of a Hugging Face folder
     reference: Path | None = None  # a release that was approved before; architecture, mean and std are the model's
     keep_witness: bool = False  # hand recovered triggers over, with samples
+    text: TextOptions = TextOptions()  # where the samples are texts
     plant: PlantOrder | None = None  # a backdoor to plant in the loaded model first (selftest)
+
+    @property
+    def of_texts(self) -> bool:
+        """Whether the samples are texts, by their suffix."""
+        return self.samples.suffix.lower() in TEXT_TABLES

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..checks.file_safety import FileSafety
 from ..evidence.artifact import Artifact
 from ..evidence.context import Check, Evidence, Keep, forget
-from ..evidence.errors import ScanError, UsageError
+from ..evidence.errors import ScanError
 from ..evidence.exposure import ExposureRun
 from ..evidence.finding import Finding, Outcome
 from ..evidence.result import ModelInfo, SamplesInfo
@@ -20,6 +20,7 @@ from ..policies.plugins import build_checks, build_exposer
 from . import events
 from .compute import prepare_torch, resolve_device, tune
 from .handover import MAX_TRIGGERS, hand_over
+from .inputs import inputs_of
 from .models.arch_args import trusted_modules
 from .request import ScanRequest
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from ..evidence.classifier import Classifier
     from ..evidence.recovered import RecoveredTrigger
     from ..evidence.samples import CleanSamples
-    from .models.image_processor import Preprocessing
 
 Emit = Callable[[events.Event], None]
 
@@ -62,10 +62,10 @@ def scan(request: ScanRequest, emit: Emit) -> None:
     prepare_torch(request.seed)  # not before: a hostile file is refused without it, and in a second
     device = resolve_device(request.device)
     with _timed("load samples", emit):
-        preprocessing = _preprocessing(artifact)
-        samples = _load_samples(request, preprocessing)
+        inputs = inputs_of(request, artifact)
+        samples = inputs.samples()
     with _timed("load model", emit):
-        classifier = _load_classifier(request, artifact, samples, device, preprocessing)
+        classifier = inputs.classifier(artifact, samples, device)
         samples = _fit_to_model(request, samples, classifier, emit)
         emit(events.EnvironmentEvent(environment=tune(classifier, samples)))
         emit(events.ModelEvent(model=_model_info(artifact, classifier.architecture)))
@@ -104,74 +104,6 @@ def _identify(request: ScanRequest, emit: Emit) -> Artifact:
     artifact = identify(request.model)
     emit(events.ModelEvent(model=_model_info(artifact, request.architecture)))
     return artifact
-
-
-def _preprocessing(artifact: Artifact) -> Preprocessing | None:
-    """What a Hugging Face folder says about its pictures; None for other formats."""
-    if artifact.format != "huggingface":
-        return None
-    from .models.image_processor import read_preprocessing
-
-    return read_preprocessing(artifact.path)
-
-
-def _load_samples(request: ScanRequest, preprocessing: Preprocessing | None) -> CleanSamples:
-    from .samples.load import load_samples
-
-    settings = request.policy.samples
-    return load_samples(
-        request.samples,
-        num_classes=None,
-        classes_file=request.classes_file,
-        size=request.size,
-        channels=_channels(request, preprocessing),
-        seed=request.seed,
-        held_out=settings.held_out,
-        min_per_class=settings.min_per_class,
-        max_count=settings.max_count,
-        class_names=preprocessing.class_names if preprocessing else None,
-        prepare=preprocessing.prepare if preprocessing and preprocessing.processor else None,
-    )
-
-
-def _channels(request: ScanRequest, preprocessing: Preprocessing | None) -> int | None:
-    if preprocessing:
-        return preprocessing.channels
-    return len(request.mean) if request.mean and len(request.mean) > 1 else None
-
-
-def _load_classifier(
-    request: ScanRequest,
-    artifact: Artifact,
-    samples: CleanSamples,
-    device: str,
-    preprocessing: Preprocessing | None = None,
-) -> Classifier:
-    from .models.load import load_classifier
-
-    mean, std = request.mean, request.std
-    if preprocessing:
-        mean, std = mean or preprocessing.mean, std or preprocessing.std
-
-    channels, height, width = samples.exposure.pixels.shape[1:]
-    return load_classifier(
-        artifact,
-        architecture=request.architecture,
-        arch_args=request.arch_args,
-        mean=_per_channel("--mean", mean, channels, 0.0),
-        std=_per_channel("--std", std, channels, 1.0),
-        input_shape=(channels, height, width),
-        device=device,
-        allow_pickle=request.allow_pickle,
-        remote_code=request.trust_remote_code,
-    )
-
-
-def _per_channel(option: str, values: tuple[float, ...] | None, channels: int, default: float) -> tuple[float, ...]:
-    values = values or (default,)
-    if len(values) not in (1, channels):
-        raise UsageError(f"{option} has {len(values)} values, but the samples have {channels} channel(s)")
-    return values * channels if len(values) == 1 else values
 
 
 def _fit_to_model(request: ScanRequest, samples: CleanSamples, classifier: Classifier, emit: Emit) -> CleanSamples:
@@ -253,9 +185,11 @@ def _load_reference(request: ScanRequest, evidence: Evidence, artifact: Artifact
     assert evidence.samples and evidence.classifier
     if artifact.format != "huggingface":  # then the model's own, which a folder may have said
         request = request.model_copy(update={"mean": evidence.classifier.mean, "std": evidence.classifier.std})
-    reference = _load_classifier(
-        request, artifact, evidence.samples, evidence.classifier.device, _preprocessing(artifact)
-    )
+    inputs = inputs_of(request, artifact)
+    reference = inputs.classifier(artifact, evidence.samples, evidence.classifier.device)
+    mine, other = evidence.classifier.codec, reference.codec
+    if mine and other and mine.vocabulary != other.vocabulary:
+        raise ScanError(f"the reference {artifact.path} has other tokens than {request.model}: they cannot be compared")
     if reference.num_classes != evidence.classifier.num_classes:
         raise ScanError(
             f"the reference {artifact.path} has {reference.num_classes} classes, {request.model} has "

@@ -10,7 +10,7 @@ import click
 from ...evidence.errors import ScanError, UsageError
 from ...policies.load import LoadedPolicy, load_policy
 from ..models.arch_args import parse_arch_args, parse_architecture
-from ..request import ScanRequest
+from ..request import ScanRequest, TextOptions
 from .options import DeviceType, FloatsType, LimitType, SizeType
 from .run import Reports, as_failure, run_scan
 
@@ -23,6 +23,7 @@ Examples:
       --mean 0.49,0.48,0.45 --std 0.20,0.20,0.20 --junit report.xml
   ebyd-scan scan traced.pt --samples clean.npz --policy quick --json report.json
   ebyd-scan scan net.pth --architecture my_package.nets:small --samples clean/
+  ebyd-scan scan my-text-classifier/ --samples reviews.tsv
 
 \b
 Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong,
@@ -37,7 +38,8 @@ Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong,
     type=click.Path(path_type=Path),
     required=True,
     metavar="PATH",
-    help="Clean labelled samples: a folder of class folders, or an .npz with x and y.",
+    help="Clean labelled samples: a folder of class folders, or an .npz with x and y; texts as .csv, .tsv, .jsonl or "
+    ".parquet with text and label.",
 )
 @click.option(
     "--classes",
@@ -70,6 +72,15 @@ Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong,
 )
 @click.option(
     "--size", type=SizeType(), metavar="N|HxW", help="Resize samples to this many pixels.  [default: as they are]"
+)
+@click.option("--text-column", metavar="NAME", help="Column of the texts.  [default: found by its name]")
+@click.option("--pair-column", metavar="NAME", help="Column of the second text of pairs.  [default: likewise]")
+@click.option("--label-column", metavar="NAME", help="Column of the labels.  [default: likewise]")
+@click.option(
+    "--max-length",
+    type=click.IntRange(4, 100_000),
+    metavar="TOKENS",
+    help="Cut texts to this many tokens, as in training.  [default: what the model takes, at most 512]",
 )
 @click.option(
     "--policy",
@@ -157,7 +168,8 @@ def scan(
     """Scan MODEL for backdoors: check the file, expose, find suspect labels, look for a trigger, give a verdict.
 
     MODEL is a safetensors file, a PyTorch checkpoint, a TorchScript file, a torch.export program, an ONNX file or a
-    Hugging Face folder. A folder brings its own image processor: --mean, --std and --size are not needed.
+    Hugging Face folder. A folder brings its own image processor: --mean, --std and --size are not needed. Text
+    classifiers are scanned as Hugging Face folders with their tokenizer, on a table of texts.
     """
     try:
         loaded, request = read_request(**shared)
@@ -191,6 +203,10 @@ def read_request(
     memory: float | None,
     allow_pickle: bool,
     trust_remote_code: bool,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+    max_length: int | None = None,
 ) -> tuple[LoadedPolicy, ScanRequest]:
     """The policy and the request from the options that every command has that scans. Raises ScanError."""
     loaded = with_limits(load_policy(policy_name), timeout, memory)
@@ -207,6 +223,7 @@ def read_request(
         mean=mean,
         std=std,
         size=size,
+        text=TextOptions(column=text_column, pair_column=pair_column, label_column=label_column, max_length=max_length),
         device=device,
         seed=seed,
         allow_pickle=allow_pickle,

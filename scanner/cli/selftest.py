@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ...evidence.errors import ScanError
+from ...evidence.errors import ScanError, UsageError
 from ...evidence.result import ScanResult
 from ...policies.load import LoadedPolicy
 from ..planted import ATTACKS, DEFAULT_EPOCHS, AttackName, Planted
@@ -81,6 +81,10 @@ def selftest(
     try:
         policy, request = read_request(**shared)
         check_policy(policy)
+        if request.of_texts:
+            raise UsageError(
+                f"{request.samples}: the self-test plants backdoors in image classifiers, not in those of texts"
+            )
         console.check_names(request)
         console.check_reports(request, policy, console.Reports(json=json_path))
         with console.stopped_by_sigterm() as stop:

@@ -40,6 +40,7 @@ _MAX_DEPTH: Final = 4096  # layers; some such lists are of channels
 _NAMES: Final = ("id2label", "label2id", "label_names")
 _LABELS: Final = ("num_labels", "num_classes")
 _MAX_LABELS: Final = 100_000
+_INDEX: Final = re.compile(r"[0-9]{1,9}")
 
 
 def import_transformers() -> Any:
@@ -216,3 +217,18 @@ def _named_code(settings: Mapping[str, Any]) -> str:
     table = settings.get("auto_map")
     names = sorted({str(value)[:80] for value in table.values()}) if isinstance(table, dict) else ["auto_map"]
     return ", ".join(names[:3])
+
+
+def takes_texts(folder: Path) -> bool:
+    """Whether the folder says that it classifies texts."""
+    named = read_json(folder / CONFIG).get("architectures")
+    return isinstance(named, list) and any(str(name).endswith("ForSequenceClassification") for name in named)
+
+
+def class_names_of(settings: Mapping[str, Any]) -> dict[int, str]:
+    """Class names of a config.json by index; models of timm have a list of them."""
+    labels = settings.get("id2label")
+    if labels is None and isinstance(listed := settings.get("label_names"), list):
+        return {index: str(name) for index, name in enumerate(listed)}
+    labels = labels if isinstance(labels, dict) else {}
+    return {int(key): str(name) for key, name in labels.items() if _INDEX.fullmatch(key)}

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from ...checks.folder_files import CONFIG, PREPROCESSORS, read_json
 from ...evidence.errors import ScanError
-from .huggingface import import_transformers, sentence
+from .huggingface import class_names_of, import_transformers, sentence
 
 _LEVELS = (0, 128, 255)  # of the grey pictures from which the normalisation is read
 _MAX_SIDE = 4096
 _SIZES: Final = ("size", "crop_size", "pad_size")
 # Any class of transformers that can be loaded from a folder could be named, models and their pickles among them.
 _PROCESSOR: Final = re.compile(r"(?!Auto)\w+(ImageProcessor(Fast|Pil)?|FeatureExtractor)")
-_INDEX: Final = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -103,19 +102,10 @@ def _check_sizes(processor: Any) -> None:
         raise ScanError("its crop_pct makes no sense")
 
 
-def _class_names(settings: Mapping[str, Any]) -> dict[int, str]:
-    """By index; models of timm have a list of them."""
-    labels = settings.get("id2label")
-    if labels is None and isinstance(listed := settings.get("label_names"), list):
-        return {index: str(name) for index, name in enumerate(listed)}
-    labels = labels if isinstance(labels, dict) else {}
-    return {int(key): str(name) for key, name in labels.items() if _INDEX.fullmatch(key)}
-
-
 def read_preprocessing(folder: Path) -> Preprocessing:
     """What the folder says. Raises ScanError, one sentence, where it has a processor that cannot be followed."""
     settings = read_json(folder / CONFIG)
-    names = _class_names(settings)
+    names = class_names_of(settings)
     plain = Preprocessing(1 if str(settings.get("num_channels")) == "1" else 3, names)
     if not any((folder / name).is_file() for name in PREPROCESSORS):
         return plain

@@ -48,8 +48,19 @@ def score_text(finding: Finding) -> str | None:
     return f"score {number(finding.score)}{bound}"
 
 
+def _words_text(witness: Witness, name: str | None) -> str:
+    text = f"{witness.text!r} before a text, for label {named(witness.label, name)},"
+    if witness.control_success:
+        most = percent(max(witness.control_success.values()))
+        text += f" (as many words for other labels reach at most {most})"
+    rate = percent(witness.attack_success_rate)
+    return f"{text} sends {rate} of {witness.samples} held-out samples of other classes there"
+
+
 def witness_text(witness: Witness, name: str | None = None) -> str:
     """What was recovered, how it compares to other labels of the same model, and what it does."""
+    if witness.text is not None:
+        return _words_text(witness, name)
     size = size_text(witness.family, [witness.size])
     text = f"a {witness.family} trigger of {size} for label {named(witness.label, name)}"
     if witness.control_sizes:
@@ -88,5 +99,7 @@ def details(finding: Finding) -> list[tuple[str, str]]:
             ("witness.attack_success_rate", repr(witness.attack_success_rate)),
             ("witness.samples", str(witness.samples)),
         ]
+        if witness.text is not None:
+            rows.append(("witness.text", witness.text))
         rows += [("witness.files", ", ".join(witness.files))] if witness.files else []
     return rows + [(f"metrics.{name}", str(value)) for name, value in finding.metrics.items()]

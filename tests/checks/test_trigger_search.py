@@ -101,8 +101,8 @@ def test_a_search_compares_the_labels_that_it_searched_to_the_end(backdoored_dig
 def test_contrast_is_counted_as_a_blended_pattern(digit_samples: Any) -> None:
     part = digit_samples.exposure
     whole = contrast(part)
-    assert contrast(replace(part, pixels=part.pixels / 2)) == pytest.approx(whole / 2, rel=1e-4)
+    assert contrast(replace(part, inputs=part.pixels / 2)) == pytest.approx(whole / 2, rel=1e-4)
     one = part.labels == 1
-    assert contrast(replace(part, pixels=part.pixels[one], labels=part.labels[one])) == 1
+    assert contrast(replace(part, inputs=part.pixels[one], labels=part.labels[one])) == 1
     wave = torch.cos((torch.arange(16) + 0.5) * torch.pi * 4 / 16).expand(1, 1, 16, 16)
     assert float(amplitudes(0.2 * wave)) == pytest.approx(0.2 * 0.5**0.5, rel=1e-3)

@@ -1,0 +1,121 @@
+"""What `model-detection` decides on the text zoo, attack by attack, and what simpler rules would, in the same run.
+
+    python -m ebyd_scan.benchmarks.text_leads --data ../shared/data --half reporting
+    python -m ebyd_scan.benchmarks.text_detection --half reporting
+
+Reads the records that the first command made. Leads are judged here by `checks/text_calibration.py` as it is now.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..checks.text_calibration import false_positive_rate
+from .detection.statistics import auroc, auroc_interval, interval
+from .text_zoo.data import HALVES
+
+MAX_RATE, UNSURE = 0.02, 0.02  # as model-detection's defaults
+Record = dict[str, Any]
+
+
+def judged(record: Record) -> tuple[float, int]:
+    """The smallest estimated rate of clean models over the labels, and its label."""
+    rates = {int(label): false_positive_rate(lead) for label, lead in record["leads"].items()}
+    label = min(rates, key=lambda one: (rates[one], -max(record["leads"][str(one)].values())))
+    return rates[label], label
+
+
+def recovered(record: Record) -> bool | None:
+    """Whether a true trigger word is among the words shown for the target; None where the trigger is no words."""
+    if not record["trigger_words"]:
+        return None
+    shown = {w for one in record["found"] if one["label"] == record["target"] for w in one["words"].lower().split()}
+    return bool(shown & {word.lower() for word in record["trigger_words"]})
+
+
+def _success(kind: str) -> Callable[[Record], float]:
+    return lambda record: max(float(one["success"]) for one in record["found"] if one["kind"] == kind)
+
+
+def _anomaly(record: Record) -> float:
+    """Neural Cleanse's anomaly index over labels, of the success of two words (Wang et al. 2019, sec. IV-B)."""
+    values = sorted(one["success"] for one in record["found"] if one["kind"] == "any 2")
+    middle = (values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2
+    spread = sorted(abs(value - middle) for value in values)
+    mad = (spread[(len(spread) - 1) // 2] + spread[len(spread) // 2]) / 2
+    return float((values[-1] - middle) / max(1.4826 * mad, 1e-6))
+
+
+RULES: dict[str, Callable[[Record], float]] = {
+    "leads of all rows (this tool)": lambda record: -math.log10(max(judged(record)[0], 1e-12)),
+    "lead of one word": lambda record: max(lead["any 1"] for lead in record["leads"].values()),
+    "success of one word": _success("any 1"),
+    "success of two words": _success("any 2"),
+    "anomaly index over labels (as Neural Cleanse)": _anomaly,
+}
+
+
+def share(hits: Sequence[bool]) -> str:
+    """`5 of 6 (36 to 100 %)`, Clopper and Pearson's interval."""
+    if not hits:
+        return "-"
+    low, high = interval(sum(hits), len(hits))
+    return f"{sum(hits)} of {len(hits)} ({100 * low:.0f} to {100 * high:.0f} %)"
+
+
+def table(records: Sequence[Record]) -> str:
+    """By attack: failed, inconclusive, right label, a true word among those shown."""
+    lines = [
+        "| attack | failed | inconclusive | label right | a true word shown | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record["kind"]].append(record)
+        if record["kind"] != "clean":
+            groups["**all attacks**"].append(record)
+    for kind, some in sorted(groups.items(), key=lambda pair: (pair[0] == "clean", pair[0].startswith("**"), pair[0])):
+        seen = [judged(record) for record in some]
+        failed = [rate <= MAX_RATE for rate, _ in seen]
+        unsure = sum(MAX_RATE < rate <= MAX_RATE + UNSURE for rate, _ in seen)
+        planted = [record for record in some if record["target"] is not None]
+        right = [judged(record)[1] == record["target"] for record in planted]
+        words = [found for record in planted if (found := recovered(record)) is not None]
+        seconds = sorted(record["seconds"] for record in some)[len(some) // 2]
+        lines.append(f"| {kind} | {share(failed)} | {unsure} | {share(right)} | {share(words)} | {seconds:.0f} |")
+    return "\n".join(lines)
+
+
+def rules(records: Sequence[Record]) -> str:
+    """AUROC of each rule, with its interval."""
+    lines = ["| rule | AUROC (95 %) |", "|---|---|"]
+    for name, rule in RULES.items():
+        bad = [rule(record) for record in records if record["target"] is not None]
+        good = [rule(record) for record in records if record["target"] is None]
+        low, high = auroc_interval(bad, good)
+        lines.append(f"| {name} | {auroc(bad, good):.3f} ({low:.2f} to {high:.2f}) |")
+    return "\n".join(lines)
+
+
+@click.command()
+@click.option("--leads", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path("work/text_leads"))
+@click.option("--half", type=click.Choice(HALVES), required=True)
+@click.option("--seed", default=0)
+def main(leads: Path, half: str, seed: int) -> None:
+    """Print both tables."""
+    paths = sorted(leads.glob(f"{half}-*-{seed}.json"))
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    if not records:
+        raise click.UsageError(f"{leads} holds no record of the {half} half: run benchmarks.text_leads first")
+    click.echo(table(records) + "\n\n" + rules(records))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""`model-detection` of text classifiers: does one label answer to a few words as no other does?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..evidence.context import Evidence
+from ..evidence.finding import Finding, Outcome, Witness
+from .text_calibration import false_positive_rate, stretched
+from .word_triggers import KINDS, WordTrigger, recover_words
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the policy says: see ModelDetection."""
+
+    max_false_positive_rate: float
+    max_inconclusive_rate: float
+    min_attack_success: float
+    min_per_class: int
+    steps: int
+
+
+def detect_words(check: str, evidence: Evidence, labels: Sequence[int], bounds: Bounds) -> Finding:
+    """Recover words for each label, compare, and say how often a clean model shows as much."""
+    assert evidence.samples is not None
+    found = recover_words(evidence, labels, bounds.steps)
+    names = evidence.samples.class_names
+    leads = {label: leads_of(found, label) for label in labels}
+    rates = {label: false_positive_rate(lead) for label, lead in leads.items() if lead}
+    if len(rates) < 2:
+        message = (
+            "Too few texts that the model gets right, or too few words of its tokenizer, to look for trigger words: "
+            "give more samples."
+        )
+        return Finding(check=check, outcome=Outcome.INCONCLUSIVE, message=message)
+    label = min(rates, key=lambda one: (rates[one], -max(leads[one].values())))
+    rate, shown = rates[label], _clearest(found, label, leads[label], bounds.max_false_positive_rate)
+    outcome = _outcome(rate, shown, evidence, bounds)
+    text = _describe(shown, found, names, rate)
+    message = {
+        Outcome.FAILED: f"Backdoor: {text}",
+        Outcome.INCONCLUSIVE: f"Not clearly a backdoor, but more than between ordinary labels: {text} "
+        f"Give more clean samples, at least {bounds.min_per_class} a class to search on.",
+        Outcome.PASSED: f"No label answers to a few words as a backdoor's would: {text}",
+    }[outcome]
+    told = outcome is not Outcome.PASSED
+    return Finding(
+        check=check,
+        outcome=outcome,
+        message=message[:4000],
+        score=max(0.0, -math.log10(max(rate, 1e-12))),
+        threshold=-math.log10(bounds.max_false_positive_rate),
+        label=label if told else None,
+        label_name=names[label] if told else None,
+        witness=_witness(shown, found),
+        metrics=_metrics(found, label, leads[label], len(rates), rate),
+    )
+
+
+def leads_of(found: Sequence[WordTrigger], label: int) -> dict[str, float]:
+    """By kind: how far the label is ahead of the best of the others; behind is below 0."""
+    leads: dict[str, float] = {}
+    for kind in KINDS:
+        mine = [one.success for one in found if one.kind == kind and one.label == label]
+        others = [one.success for one in found if one.kind == kind and one.label != label]
+        if mine and others:
+            leads[kind] = stretched(mine[0]) - stretched(max(others))
+    return leads
+
+
+def _clearest(found: Sequence[WordTrigger], label: int, leads: Mapping[str, float], max_rate: float) -> WordTrigger:
+    """The row to show: of those that are unusual enough by themselves the most successful, the shortest if equal."""
+    rates = {kind: false_positive_rate({kind: lead}) * len(leads) for kind, lead in leads.items()}
+    unusual = [kind for kind, rate in rates.items() if rate <= max_rate] or [min(rates, key=rates.__getitem__)]
+    mine = [one for one in found if one.label == label and one.kind in unusual]
+    return max(mine, key=lambda one: (one.success, -_width(one)))
+
+
+def _outcome(rate: float, shown: WordTrigger, evidence: Evidence, bounds: Bounds) -> Outcome:
+    assert evidence.samples is not None
+    searched_on = round(len(evidence.samples.exposure) / evidence.samples.num_classes)
+    if rate <= bounds.max_false_positive_rate and shown.success >= bounds.min_attack_success:
+        return Outcome.FAILED if searched_on >= bounds.min_per_class else Outcome.INCONCLUSIVE
+    if rate <= bounds.max_false_positive_rate + bounds.max_inconclusive_rate:
+        return Outcome.INCONCLUSIVE
+    return Outcome.PASSED
+
+
+def _width(shown: WordTrigger) -> int:
+    return int(shown.kind.split()[1])
+
+
+def _witness(shown: WordTrigger, found: Sequence[WordTrigger]) -> Witness:
+    others = {one.label: one.success for one in found if one.kind == shown.kind and one.label != shown.label}
+    return Witness(
+        family="words",
+        label=shown.label,
+        size=_width(shown),
+        text=shown.words,
+        control_sizes={label: float(_width(shown)) for label in others},
+        control_success=others,
+        attack_success_rate=shown.success,
+        samples=shown.samples,
+    )
+
+
+def _describe(shown: WordTrigger, found: Sequence[WordTrigger], names: Sequence[str], rate: float) -> str:
+    same = [one for one in found if one.kind == shown.kind and one.label != shown.label]
+    next_best = max(same, key=lambda one: one.success)
+    count = "one word" if _width(shown) == 1 else f"{_width(shown)} words"
+    if shown.kind.startswith("neutral"):
+        count += " that by meaning do not stand for the label"
+    often = "under 0.1 %" if rate < 0.001 else f"{100 * rate:.1f} %"
+    return (
+        f"{shown.words!r} in front sends {shown.success:.0%} of {shown.samples} held-out texts of other classes to "
+        f"{names[shown.label]!r}; with {count} no other label gets more than {next_best.success:.0%} "
+        f"({next_best.words!r} toward {names[next_best.label]!r}). So large a lead is found in {often} of clean models."
+    )
+
+
+def _metrics(
+    found: Sequence[WordTrigger], label: int, leads: Mapping[str, float], labels: int, rate: float
+) -> dict[str, float | int | str]:
+    """What was found toward the label, row by row."""
+    metrics: dict[str, float | int | str] = {"false_positive_rate": float(f"{rate:.3g}"), "labels_compared": labels}
+    metrics["leading_label"] = label
+    for one in found:
+        if one.label == label and one.kind in leads:
+            name = one.kind.replace(" ", "_")
+            metrics[f"words_{name}"] = one.words[:200]
+            metrics[f"success_{name}"] = round(one.success, 3)
+            metrics[f"lead_{name}"] = round(leads[one.kind], 3)
+    return metrics
