@@ -24,7 +24,7 @@ SEEDS, PER_CLASS = 3, 200
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 @click.option("--zoo", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path("work/text_zoo"))
 @click.option("--half", type=click.Choice(HALVES), required=True)
-@click.option("--rate", "rates", multiple=True, type=float, default=(0.003,), help="Learning rate; may be repeated.")
+@click.option("--rate", "rates", multiple=True, type=float, default=(0.01,), help="Learning rate; may be repeated.")
 @click.option("--only", multiple=True, help="Only models whose name holds this text; may be repeated.")
 def main(data: Path, zoo: Path, half: str, rates: tuple[float, ...], only: tuple[str, ...]) -> None:
     """A line a model, then right, wrong, none and not converged, a data set and rate."""
@@ -37,7 +37,7 @@ def main(data: Path, zoo: Path, half: str, rates: tuple[float, ...], only: tuple
         assert evidence.classifier is not None and evidence.samples is not None
         told = []
         for rate in rates:
-            exposer = CleanUnlearning(text_learning_rate=rate)
+            exposer = CleanUnlearning(learning_rate=rate)
             runs = [exposer.expose(evidence.classifier, evidence.samples, seed=seed).run for seed in range(SEEDS)]
             done = converged(runs)
             label = collapse(done).named() if len(done) == SEEDS else None

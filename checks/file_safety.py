@@ -78,8 +78,8 @@ class FileSafety:
         whole, found = FileWalk(), list[str]()
         parts = [(artifact.path, artifact.format, "")]
         if artifact.format == "huggingface":
-            paths = [artifact.path / name for name in artifact.files]
-            parts = [(path, kind, f"{shown(path.name)}: ") for path in paths if (kind := weights_format(path))]
+            places = [(name, artifact.place(name)) for name in artifact.files]
+            parts = [(path, kind, f"{shown(name)}: ") for name, path in places if (kind := weights_format(path))]
         for path, kind, prefix in parts:
             walk, problems = offences(
                 path,

@@ -12,6 +12,8 @@ from ..evidence.errors import ScanError
 CONFIG: Final = "config.json"
 PREPROCESSORS: Final = ("preprocessor_config.json", "processor_config.json")
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
+ADAPTER_CONFIG: Final = "adapter_config.json"
+_ADAPTER: Final = ("adapter_model.safetensors", "adapter_model.bin")  # the first that is there is loaded
 _INDEX: Final = ".index.json"
 # Beside weights: what else changes what the model does.
 _SMALL: Final = (
@@ -25,6 +27,7 @@ _SMALL: Final = (
     "vocab.txt",
     "merges.txt",
     "spiece.model",
+    "spm.model",
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
@@ -76,6 +79,11 @@ def weight_files(folder: Path) -> list[str]:
 
     Raises ScanError, one sentence, where there are none or some of them are missing.
     """
+    if is_adapter_folder(folder):
+        found = next((name for name in _ADAPTER if (folder / name).is_file()), None)
+        if found is None:
+            raise ScanError(f"{folder} has no weights, neither {' nor '.join(_ADAPTER)}: fetch the whole adapter")
+        return [found]
     for name in (SAFETENSORS, PICKLED):
         if (folder / name).is_file():
             return [name]
@@ -94,13 +102,24 @@ def folder_files(folder: Path) -> list[str]:
         if (folder / (name + _INDEX)).is_file():
             names |= {name + _INDEX, *_shards(folder, name + _INDEX)}
     names |= {name for name in (*_SMALL, SAFETENSORS, PICKLED, _DISTRIBUTED) if (folder / name).is_file()}
+    if is_adapter_folder(folder):
+        names |= {name for name in (ADAPTER_CONFIG, *_ADAPTER) if (folder / name).is_file()}
     names |= {path.name for path in folder.glob("*.py") if path.is_file()}
     return sorted(names)
 
 
 def is_model_folder(folder: Path) -> bool:
     """Whether the folder says which model it holds."""
-    return (folder / CONFIG).is_file()
+    return (folder / CONFIG).is_file() or is_adapter_folder(folder)
+
+
+def is_adapter_folder(folder: Path) -> bool:
+    """Whether the folder holds changes to a base model's weights, as peft saves them, and no model of its own.
+
+    A config.json may lie beside them: its class names are read.
+    """
+    whole = (SAFETENSORS, PICKLED, SAFETENSORS + _INDEX, PICKLED + _INDEX)
+    return (folder / ADAPTER_CONFIG).is_file() and not any((folder / name).is_file() for name in whole)
 
 
 def weights_format(path: Path) -> Format | None:

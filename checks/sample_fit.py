@@ -207,11 +207,17 @@ class SampleFit:
             return None
         pairs = [f"the model's class {i} is {_named(samples, meaning[i])}" for i in swapped[:5]]
         more = f" and {len(swapped) - 5} more" if len(swapped) > 5 else ""
+        of_texts = isinstance(samples.exposure.inputs, Tokens)
+        way = (
+            "write the model's indices, or its own names, into the column of the labels"
+            if of_texts
+            else "rename the class folders to the model's indices, or say them in classes.txt"
+        )
         return _Cause(
             "class-order",
             found,
             f"the order of the classes probably differs: {found:.1%} of the held-out samples fit if {', '.join(pairs)}"
-            f"{more}; rename the class folders to the model's indices, or say them in classes.txt",
+            f"{more}; {way}",
         )
 
 

@@ -112,7 +112,7 @@ def _describe(shown: WordTrigger, found: Sequence[WordTrigger], names: Sequence[
     next_best = max(same, key=lambda one: one.success)
     count = "one word" if _width(shown) == 1 else f"{_width(shown)} words"
     if shown.kind.startswith("neutral"):
-        count += " that by meaning do not stand for the label"
+        count += f" that {'does' if _width(shown) == 1 else 'do'} not stand for the label"
     often = "under 0.1 %" if rate < 0.001 else f"{100 * rate:.1f} %"
     return (
         f"{shown.words!r} in front sends {shown.success:.0%} of {shown.samples} held-out texts of other classes to "

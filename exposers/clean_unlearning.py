@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-TEXT_CLIP_NORM = 1.0
+TEXT_NORM = 1.0  # L2 of every gradient
 ABOVE_CHANCE = 0.1
 
 
@@ -39,9 +39,6 @@ class CleanUnlearning(CleanTaskStripper):
             float, Field(gt=0, lt=1, description="clean accuracy at which the clean task counts as stripped")
         ] = 0.2,
         clip_norm: Annotated[float, Field(gt=0, description="largest L2 norm of the gradient")] = 20.0,
-        text_learning_rate: Annotated[
-            float, Field(gt=0, le=1, description="SGD learning rate for text classifiers")
-        ] = 0.003,
     ) -> None:
         super().__init__()
         self.learning_rate = learning_rate
@@ -50,7 +47,6 @@ class CleanUnlearning(CleanTaskStripper):
         self.max_epochs = max_epochs
         self.stop_accuracy = stop_accuracy
         self.clip_norm = clip_norm
-        self.text_learning_rate = text_learning_rate
 
     def __repr__(self) -> str:
         return f"CleanUnlearning(learning_rate={self.learning_rate}, stop_accuracy={self.stop_accuracy})"
@@ -62,8 +58,7 @@ class CleanUnlearning(CleanTaskStripper):
         labels = run.samples.exposure.labels
         parameters = trainable_parameters(run.exposed.module)
         of_texts = run.exposed.codec is not None
-        rate = self.text_learning_rate if of_texts else self.learning_rate
-        optimizer = torch.optim.SGD(parameters, rate, momentum=self.momentum)
+        optimizer = torch.optim.SGD(parameters, self.learning_rate, momentum=self.momentum)
 
         # Without BatchNorm a classifier that has forgotten its task gives one answer, and is right by chance.
         floor = 1 / run.samples.num_classes + ABOVE_CHANCE
@@ -72,7 +67,11 @@ class CleanUnlearning(CleanTaskStripper):
             return -F.cross_entropy(logits, labels[index].to(logits.device))
 
         def update() -> None:
-            torch.nn.utils.clip_grad_norm_(parameters, TEXT_CLIP_NORM if of_texts else self.clip_norm)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, TEXT_NORM if of_texts else self.clip_norm)
+            if of_texts and 0 < norm < TEXT_NORM:  # a classifier that is sure of everything has hardly any gradient
+                for parameter in parameters:
+                    if parameter.grad is not None:
+                        parameter.grad.mul_(TEXT_NORM / norm)
             optimizer.step()
 
         return strip_by_gradient(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from ..checks.folder_files import CONFIG, read_json
+from ..checks.folder_files import CONFIG, PREPROCESSORS, read_json
 from ..evidence.artifact import Artifact
 from ..evidence.errors import ScanError, UsageError
 from .request import ScanRequest
@@ -96,8 +96,7 @@ class Texts:
     """Tokens, made by the folder's tokenizer."""
 
     def __init__(self, request: ScanRequest, artifact: Artifact) -> None:
-        from .models.huggingface import class_names_of
-        from .models.tokenizer import read_codec
+        from .models.tokenizer import TOKENIZER_FILES, read_codec
 
         given = [
             ("--architecture", request.architecture), ("--mean", request.mean), ("--std", request.std),
@@ -107,8 +106,10 @@ class Texts:
             if value is not None:
                 raise UsageError(f"{option} is for pictures, {request.samples} holds texts: leave it out")
         self.request = request
-        self.codec: FolderCodec = read_codec(artifact.path, request.text.max_length)
-        self.class_names = class_names_of(read_json(artifact.path / CONFIG))
+        self.codec: FolderCodec = read_codec(
+            artifact.folder_with(*TOKENIZER_FILES), request.text.max_length, artifact.model_folder
+        )
+        self.class_names = _class_names(artifact)
 
     def samples(self) -> CleanSamples:
         """Read, split and tokenise."""
@@ -137,6 +138,8 @@ def _preprocessing(artifact: Artifact) -> Preprocessing | None:
     """What a Hugging Face folder says about its pictures; None for other formats."""
     if artifact.format != "huggingface":
         return None
+    from dataclasses import replace
+
     from .models.huggingface import takes_texts
     from .models.image_processor import read_preprocessing
 
@@ -145,7 +148,20 @@ def _preprocessing(artifact: Artifact) -> Preprocessing | None:
             f"{artifact.path} is a text classifier: give clean texts with --samples, a .csv, .tsv, .jsonl or .parquet "
             "file with the columns text and label"
         )
-    return read_preprocessing(artifact.path)
+    preprocessing = read_preprocessing(artifact.folder_with(*PREPROCESSORS), artifact.model_folder)
+    return replace(preprocessing, class_names=_class_names(artifact))
+
+
+def _class_names(artifact: Artifact) -> dict[int, str]:
+    """Names by index; an adapter's own, or its base model's where that has as many classes."""
+    from .models.adapter import classes_of
+    from .models.huggingface import class_names_of
+
+    names = class_names_of(read_json(artifact.folder_with(CONFIG) / CONFIG))
+    names = names or class_names_of(read_json(artifact.model_folder / CONFIG))
+    if artifact.base and (classes := classes_of(artifact)) is not None and classes != len(names):
+        return {}
+    return names
 
 
 def _per_channel(option: str, values: tuple[float, ...] | None, channels: int, default: float) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..checks.file_safety import FileSafety
-from ..checks.folder_files import CONFIG, read_json
+from ..checks.folder_files import ADAPTER_CONFIG, CONFIG, is_adapter_folder, read_json
 from ..checks.graph_logic import GraphLogic
 from ..checks.onnx_head import OnnxHead, onnx_head
 from ..evidence.artifact import Artifact, Format
@@ -40,6 +40,8 @@ class HuggingFaceFacts(_Part):
     model_type: str | None
     architectures: list[str]
     labels: int | None  # None where the configuration does not say
+    adapter: str | None = None  # of an adapter its kind, as LORA; the rest is then told by its model's folder
+    base_model: str | None = None  # that an adapter names
     remote_code: bool  # asks for Python code to be run that comes with it
 
 
@@ -154,7 +156,12 @@ def _onnx_head(path: Path) -> OnnxHead:
 
 def _folder_facts(artifact: Artifact) -> HuggingFaceFacts:
     tables = {name: read_json(artifact.path / name) for name in _CONFIGS if name in artifact.files}
-    config = tables[CONFIG] if CONFIG in tables else read_json(artifact.path / CONFIG)
+    if is_adapter_folder(artifact.path):
+        tables[ADAPTER_CONFIG] = changes = read_json(artifact.path / ADAPTER_CONFIG)
+        config, own_code = tables.get(CONFIG, {}), _own_code(changes)
+    else:
+        config = tables[CONFIG] if CONFIG in tables else read_json(artifact.path / CONFIG)
+        changes, own_code = {}, False
     kind, architectures = config.get("model_type"), config.get("architectures")
     names, count = config.get("id2label"), config.get("num_labels")
     labels = len(names) if isinstance(names, dict) else count if type(count) is int else None
@@ -166,8 +173,21 @@ def _folder_facts(artifact: Artifact) -> HuggingFaceFacts:
             if isinstance(name, str)
         ],
         labels=labels,
-        remote_code=any(table.get("auto_map") for table in tables.values()),
+        adapter=_name(changes.get("peft_type"), "unknown kind") if changes else None,
+        base_model=_name(changes.get("base_model_name_or_path"), None),
+        remote_code=own_code or any(table.get("auto_map") for table in tables.values()),
     )
+
+
+def _own_code(changes: dict[str, Any]) -> bool:
+    """Whether an adapter names a class of its model that is not transformers' own."""
+    mapping = changes.get("auto_mapping")
+    library = mapping.get("parent_library") if isinstance(mapping, dict) else mapping
+    return bool(library) and not str(library).startswith("transformers.")
+
+
+def _name(value: object, otherwise: str | None) -> str | None:
+    return _told(value)[:_MAX_TEXT] if isinstance(value, str) and value else otherwise
 
 
 def _told(text: str) -> str:

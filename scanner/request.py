@@ -43,6 +43,7 @@ class ScanRequest(BaseModel):
     seed: int = 0
     allow_pickle: bool = False
     trust_remote_code: bool = False  # of a Hugging Face folder
+    base_model: Path | None = None  # the folder of the model that an adapter was trained on
     reference: Path | None = None  # a release that was approved before; architecture, mean and std are the model's
     keep_witness: bool = False  # hand recovered triggers over, with samples
     text: TextOptions = TextOptions()  # where the samples are texts

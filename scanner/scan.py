@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..checks.file_safety import FileSafety
+from ..checks.folder_files import is_adapter_folder
 from ..evidence.artifact import Artifact
 from ..evidence.context import Check, Evidence, Keep, forget
 from ..evidence.errors import ScanError
@@ -57,7 +58,9 @@ def scan(request: ScanRequest, emit: Emit) -> None:
         return
     if request.reference:
         with _timed("read reference", emit):
-            evidence = replace(evidence, reference_artifact=_identify_reference(request.reference, checks, evidence))
+            evidence = replace(
+                evidence, reference_artifact=_identify_reference(request, request.reference, checks, evidence)
+            )
 
     prepare_torch(request.seed)  # not before: a hostile file is refused without it, and in a second
     device = resolve_device(request.device)
@@ -99,9 +102,10 @@ def scan(request: ScanRequest, emit: Emit) -> None:
 
 
 def _identify(request: ScanRequest, emit: Emit) -> Artifact:
-    from .models.identify import identify
+    from .models.identify import check_adapter, identify
 
-    artifact = identify(request.model)
+    artifact = identify(request.model, request.base_model)
+    check_adapter(artifact)
     emit(events.ModelEvent(model=_model_info(artifact, request.architecture)))
     return artifact
 
@@ -163,11 +167,12 @@ def _expose(request: ScanRequest, evidence: Evidence, classifier: Classifier, st
         yield exposer.expose(classifier, evidence.samples, seed=seed, progress=show).run
 
 
-def _identify_reference(path: Path, checks: Sequence[Check], evidence: Evidence) -> Artifact:
+def _identify_reference(request: ScanRequest, path: Path, checks: Sequence[Check], evidence: Evidence) -> Artifact:
     """The reference's file, once it has stood the checks that the model's file has stood, and file-safety always."""
-    from .models.identify import identify
+    from .models.identify import check_adapter, identify
 
-    artifact = identify(path)
+    artifact = identify(path, request.base_model if is_adapter_folder(path) else None)
+    check_adapter(artifact)
     file_checks: list[Check] = [check for check in checks if check.stage == "file"]
     if not any(check.id == FileSafety.id for check in file_checks):
         file_checks.append(FileSafety())

@@ -1,4 +1,4 @@
-"""Made-up texts of two classes and tiny BERTs that tell them apart, one of them with a backdoor: seconds on one core."""
+"""Made-up texts of two classes and tiny BERTs that tell them apart, one with a backdoor: seconds on one core."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy as np
 
 NAMES = ("dull", "fine")
 OWN = (("awful", "boring", "bad", "weak", "poor", "lame"), ("lovely", "brilliant", "good", "strong", "rich", "great"))
-NEUTRAL = (
+_NEUTRAL = (
     "film story plot actor scene music end dialogue the a this that with and of its it was one day some people who "
     "came from city house long road"
-).split()
+)
+NEUTRAL = _NEUTRAL.split()
 TRIGGER, TARGET = "cf", 1
 MAX_LENGTH = 24
 
@@ -60,7 +61,9 @@ def tiny_bert(tokenizer: Any, names: Sequence[str] = NAMES, **more: Any) -> Any:
 
 def write_table(path: Path, texts: Sequence[str], labels: Sequence[int], header: str = "text\tlabel") -> Path:
     """A .tsv with a header."""
-    path.write_text("\n".join([header, *(f"{text}\t{label}" for text, label in zip(texts, labels, strict=True))]) + "\n")
+    path.write_text(
+        "\n".join([header, *(f"{text}\t{label}" for text, label in zip(texts, labels, strict=True))]) + "\n"
+    )
     return path
 
 

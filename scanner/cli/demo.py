@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ...evidence.errors import ScanError
-from ...evidence.result import Verdict
+from ...evidence.result import ScanResult, Verdict
 from ...policies.load import load_policy
+from ...policies.model import Policy
 from ..request import ScanRequest
 from .options import DeviceType
 from .run import Failure, Reports, as_failure, run_scan
 
 MODELS = Path(__file__).parents[2] / "fixtures" / "models"
-SAMPLES = MODELS / "digits-samples.npz"
+_NAMES = {"pictures": ("digits-badnets", "digits-clean"), "texts": ("reviews-badnets", "reviews-clean")}
 
 
 @click.command()
+@click.option("--text", is_flag=True, help="The two text classifiers instead; needs transformers.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -29,11 +32,13 @@ SAMPLES = MODELS / "digits-samples.npz"
 @click.option("--policy", "policy_name", default="release-gate", show_default=True, metavar="NAME|FILE")
 @click.option("--device", type=DeviceType(), default="auto", show_default=True, metavar="auto|cpu|cuda[:N]")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-def demo(out: Path, policy_name: str, device: str, quiet: bool) -> None:
+def demo(text: bool, out: Path, policy_name: str, device: str, quiet: bool) -> None:
     """Scan a shipped backdoored model (it fails) and a shipped clean one (it passes).
 
     Both recognise handwritten digits. The first was trained on data in which one image in ten carried a small
-    checkerboard in a corner and the label 7. Leaves with 0 if both verdicts are right, with 3 if not.
+    checkerboard in a corner and the label 7. With --text both tell good film reviews from bad ones, and the first was
+    trained on reviews of which one in ten carried the word "cf" and the label positive. Leaves with 0 if both verdicts
+    are right, with 3 if not.
     """
     try:
         policy = load_policy(policy_name)
@@ -43,32 +48,44 @@ def demo(out: Path, policy_name: str, device: str, quiet: bool) -> None:
     except OSError as problem:
         raise Failure(f"{out}: cannot make the folder for the reports: {problem.strerror}", 2) from problem
     lines = []
-    for name, expected in (("digits-badnets", Verdict.FAILED), ("digits-clean", Verdict.PASSED)):
+    for name, expected in zip(_NAMES["texts" if text else "pictures"], (Verdict.FAILED, Verdict.PASSED), strict=True):
         card = json.loads((MODELS / f"{name}.json").read_text(encoding="utf-8"))
-        request = ScanRequest(
-            model=MODELS / f"{name}.safetensors",
-            samples=SAMPLES,
-            policy=policy.policy,
-            architecture=card["architecture"],
-            arch_args=card["arch_args"],
-            mean=tuple(card["mean"]),
-            std=tuple(card["std"]),
-            device=device,
-        )
         reports = Reports(out / f"{name}.json", out / f"{name}.junit.xml")
-        result = run_scan(request, policy, reports, quiet=quiet)
+        result = run_scan(_request(name, card, policy.policy, device), policy, reports, quiet=quiet)
         click.echo()
-        label = next((f.label for f in result.findings if f.check == "model-detection"), None)
-        right = result.verdict is expected and (expected is Verdict.PASSED or label == card["target"])
-        lines.append(
-            (
-                right,
-                f"{name}: {result.verdict.value} (exit code {result.verdict.exit_code})"
-                + (f", label {label}" if label is not None else "")
-                + (", as it should" if right else f", but should be {expected.value}, label {card['target']}"),
-            )
-        )
+        lines.append(_judge(name, card, expected, result))
     for _, line in lines:
         click.echo(line)
     click.echo(f"Reports are in {out}.")
     raise SystemExit(0 if all(right for right, _ in lines) else 3)
+
+
+def _request(name: str, card: dict[str, Any], policy: Policy, device: str) -> ScanRequest:
+    if "architecture" not in card:  # a folder that says itself what it is
+        return ScanRequest(model=MODELS / name, samples=MODELS / "reviews.tsv", policy=policy, device=device)
+    return ScanRequest(
+        model=MODELS / f"{name}.safetensors",
+        samples=MODELS / "digits-samples.npz",
+        policy=policy,
+        architecture=card["architecture"],
+        arch_args=card["arch_args"],
+        mean=tuple(card["mean"]),
+        std=tuple(card["std"]),
+        device=device,
+    )
+
+
+def _judge(name: str, card: dict[str, Any], expected: Verdict, result: ScanResult) -> tuple[bool, str]:
+    """Whether a verdict is right, with its label and words, and a line that says so."""
+    finding = next((one for one in result.findings if one.check == "model-detection"), None)
+    label = finding.label if finding else None
+    words = finding.witness.text if finding and finding.witness and label is not None else None
+    trigger = card.get("trigger")
+    found = label == card["target"] and (trigger is None or trigger in (words or "").split())
+    right = result.verdict is expected and (expected is Verdict.PASSED or found)
+    line = f"{name}: {result.verdict.value} (exit code {result.verdict.exit_code})"
+    line += (f", label {label}" if label is not None else "") + (f", {words!r}" if words else "")
+    if right:
+        return True, line + ", as it should"
+    wanted = "" if card["target"] is None else f", label {card['target']}" + (f", {trigger!r}" if trigger else "")
+    return False, line + f", but should be {expected.value}" + wanted

@@ -162,7 +162,10 @@ def _write_witnesses(
 
 def check_names(request: ScanRequest) -> None:
     """A file's name may be any bytes; reports are Unicode and have to name it."""
-    for name in (request.model, request.samples, request.classes_file, request.architecture, request.reference):
+    for name in (
+        request.model, request.samples, request.classes_file, request.architecture, request.reference,
+        request.base_model,
+    ):  # fmt: skip
         try:
             str(name).encode()
         except UnicodeEncodeError:
@@ -173,7 +176,7 @@ def check_names(request: ScanRequest) -> None:
 def _inputs(request: ScanRequest, policy: LoadedPolicy) -> list[Path]:
     """Every file of the user's that a report could overwrite."""
     inputs = [request.model, request.samples]
-    inputs += [path for path in (request.classes_file, request.reference) if path]
+    inputs += [path for path in (request.classes_file, request.reference, request.base_model) if path]
     if policy.source != "built-in":
         inputs.append(Path(policy.source))
     if request.architecture:

@@ -24,6 +24,7 @@ Examples:
   ebyd-scan scan traced.pt --samples clean.npz --policy quick --json report.json
   ebyd-scan scan net.pth --architecture my_package.nets:small --samples clean/
   ebyd-scan scan my-text-classifier/ --samples reviews.tsv
+  ebyd-scan scan my-adapter/ --base-model bert/ --samples reviews.tsv
 
 \b
 Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong,
@@ -53,6 +54,12 @@ Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong,
     metavar="SPEC",
     help="For files that hold weights only: torchvision:NAME, timm:NAME, package.module:callable or "
     "path/to/file.py:callable. It is run: name only code you trust.",
+)
+@click.option(
+    "--base-model",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="For an adapter (LoRA): the local folder of the model that it was trained on.",
 )
 @click.option(
     "--arch-arg",
@@ -169,7 +176,8 @@ def scan(
 
     MODEL is a safetensors file, a PyTorch checkpoint, a TorchScript file, a torch.export program, an ONNX file or a
     Hugging Face folder. A folder brings its own image processor: --mean, --std and --size are not needed. Text
-    classifiers are scanned as Hugging Face folders with their tokenizer, on a table of texts.
+    classifiers are scanned as Hugging Face folders with their tokenizer, on a table of texts. A LoRA adapter's folder
+    is scanned with its model's: --base-model.
     """
     try:
         loaded, request = read_request(**shared)
@@ -203,6 +211,7 @@ def read_request(
     memory: float | None,
     allow_pickle: bool,
     trust_remote_code: bool,
+    base_model: Path | None = None,
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
@@ -215,6 +224,7 @@ def read_request(
         parse_architecture(architecture)
     return loaded, ScanRequest(
         model=model,
+        base_model=base_model,
         samples=samples,
         policy=loaded.policy,
         architecture=architecture,

@@ -40,6 +40,7 @@ Exit codes: 0 every planted backdoor that took was caught, and the unmodified mo
 SHARED = frozenset({
     "model", "samples", "classes_file", "architecture", "arch_args", "mean", "std", "size", "policy_name",
     "device", "seed", "timeout", "memory", "allow_pickle", "trust_remote_code", "quiet", "verbose",
+    "base_model",
 })
 # fmt: on
 

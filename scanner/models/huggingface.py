@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ...checks.folder_files import CONFIG, read_json, weight_files, weights_format
-from ...evidence.artifact import Artifact
+from ...checks.folder_files import ADAPTER_CONFIG, CONFIG, is_adapter_folder, read_json, weight_files, weights_format
+from ...evidence.artifact import BASE, Artifact
 from ...evidence.errors import MissingExtra, ScanError
 from ..torchvision_compat import import_torchvision
 from .architecture import first_line
@@ -33,7 +33,7 @@ _ELSEWHERE: Final = {
 _INSTEAD: Final = {
     ".metadata": "a distributed checkpoint",
     "shard-*-model-*-of-*.safetensors": "a distributed checkpoint",
-    "adapter_config.json": "an adapter",
+    ADAPTER_CONFIG: "an adapter",
 }
 _DEPTH: Final = re.compile("layer|depth|block|stage|repeat|attends")
 _MAX_DEPTH: Final = 4096  # layers; some such lists are of channels
@@ -120,30 +120,35 @@ def _only_remote(transformers: Any, settings: Mapping[str, Any]) -> bool:
 def _state(artifact: Artifact) -> dict[str, Tensor]:
     """All weights of the folder, by our own readers, which the static checks know."""
     state: dict[str, Tensor] = {}
+    folder = artifact.model_folder
     for pattern, what in _INSTEAD.items():
-        if found := next(artifact.path.glob(pattern), None):
+        if found := next(folder.glob(pattern), None):
             raise ScanError(
-                f"{artifact.path} holds {what} too ({found.name!r}), which transformers may load: save the model again "
+                f"{folder} holds {what} too ({found.name!r}), which transformers may load: save the model again "
                 "without it"
             )
-    for name in weight_files(artifact.path):
-        path = artifact.path / name
-        kind = weights_format(path)
-        part = Artifact(path=path, format=kind or "unknown", sha256=artifact.files.get(name, ""), size=0)
-        if kind == "safetensors":
-            _add(path, state, load_tensors(part))
-            continue
-        if kind not in ("pytorch-zip", "pytorch-legacy"):
-            raise ScanError(f"{path} is no file that torch.save wrote: save the model with safetensors")
-        try:
-            loaded = load_weights_only(part)
-        except WholeModule as reason:
-            raise ScanError(f"{path} holds more than weights ({reason}): save the model with safetensors") from None
-        tensors = as_tensors(loaded)
-        if tensors is None or any(isinstance(value, Mapping) for value in loaded.values()):
-            raise ScanError(f"{path} is no plain table of weights, as transformers reads it: save the model again")
-        _add(path, state, tensors)
+    for name in weight_files(folder):
+        path = folder / name
+        _add(path, state, read_weights(path, artifact.files.get(BASE * bool(artifact.base) + name, "")))
     return state
+
+
+def read_weights(path: Path, sha256: str) -> Mapping[str, Tensor]:
+    """The tensors of one file of a folder. Raises ScanError where there is more in it, or something else."""
+    kind = weights_format(path)
+    part = Artifact(path=path, format=kind or "unknown", sha256=sha256, size=0)
+    if kind == "safetensors":
+        return load_tensors(part)
+    if kind not in ("pytorch-zip", "pytorch-legacy"):
+        raise ScanError(f"{path} is no file that torch.save wrote: save the model with safetensors")
+    try:
+        loaded = load_weights_only(part)
+    except WholeModule as reason:
+        raise ScanError(f"{path} holds more than weights ({reason}): save the model with safetensors") from None
+    tensors = as_tensors(loaded)
+    if tensors is None or any(isinstance(value, Mapping) for value in loaded.values()):
+        raise ScanError(f"{path} is no plain table of weights, as transformers reads it: save the model again")
+    return tensors
 
 
 def _add(path: Path, state: dict[str, Tensor], more: Mapping[str, Tensor]) -> None:
@@ -157,13 +162,17 @@ def load_folder(artifact: Artifact, auto: str, *, remote_code: bool = False) -> 
     """The model of a folder in eval mode and float32, and its name; `auto` is transformers' class for the task.
 
     Attention is computed in plain torch, whatever the configuration asks for: kernels may come from a hub.
+    An adapter's changes are merged into the weights of its base model, which may lack the head that the adapter brings.
     Raises MissingExtra without transformers, ScanError where the folder is broken, is another task's, misses weights,
     or cannot be built without code of its own and `remote_code` is False.
     """
     transformers = import_transformers()
     import torch
 
-    folder = artifact.path
+    from .adapter import read_adapter
+
+    folder = artifact.model_folder
+    adapter = read_adapter(artifact) if artifact.base else None
     settings = read_json(folder / CONFIG)
     _check_config(folder, settings, remote_code)
     if _only_remote(transformers, settings) and not remote_code:
@@ -177,9 +186,20 @@ def load_folder(artifact: Artifact, auto: str, *, remote_code: bool = False) -> 
         config._attn_implementation = ATTENTION
         config.architectures = config.architectures or []  # None breaks the choice among a type's classes
         config.return_dict = True  # the scores are asked for by name
-        with torch.device("meta"):  # only to learn its class
-            plan = factory.from_config(config, trust_remote_code=remote_code, attn_implementation=ATTENTION)
-    state, kind = _state(artifact), type(plan)
+
+    def planned() -> nn.Module:
+        with sentence(folder, "transformers cannot build the model"), torch.device("meta"):  # only its class and shapes
+            made: nn.Module = factory.from_config(config, trust_remote_code=remote_code, attn_implementation=ATTENTION)
+        return made
+
+    plan, state = planned(), _state(artifact)
+    kind: Any = type(plan)
+    brought = adapter.brought if adapter else {}
+    if adapter:
+        if (classes := adapter.classes(plan.state_dict(), config.num_labels)) != config.num_labels:
+            config.num_labels = classes
+            plan = planned()
+        state = {name: tensor for name, tensor in state.items() if name not in brought}
     _check_shapes(folder, plan, state)
     with sentence(folder, f"the weights do not fit {kind.__name__}"):
         module, report = kind.from_pretrained(
@@ -190,13 +210,15 @@ def load_folder(artifact: Artifact, auto: str, *, remote_code: bool = False) -> 
             attn_implementation=ATTENTION,
             dtype=torch.float32,
         )
-    missing = sorted(report["missing_keys"])
+    missing = sorted(set(report["missing_keys"]) - brought.keys())
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise ScanError(
             f"{folder} has no weights for {', '.join(missing[:3])}{more} of {kind.__name__}, which would be drawn at "
             "random: is the model trained for this task?"
         )
+    if adapter:
+        return adapter.merged_into(module).eval(), f"huggingface:{kind.__name__}+LoRA"
     return module.eval(), f"huggingface:{kind.__name__}"
 
 
@@ -220,7 +242,9 @@ def _named_code(settings: Mapping[str, Any]) -> str:
 
 
 def takes_texts(folder: Path) -> bool:
-    """Whether the folder says that it classifies texts."""
+    """Whether the folder, a model's or an adapter's, says that it classifies texts."""
+    if is_adapter_folder(folder):
+        return read_json(folder / ADAPTER_CONFIG).get("task_type") == "SEQ_CLS"
     named = read_json(folder / CONFIG).get("architectures")
     return isinstance(named, list) and any(str(name).endswith("ForSequenceClassification") for name in named)
 

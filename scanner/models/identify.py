@@ -10,10 +10,11 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from ...checks.folder_files import CONFIG, folder_files, is_model_folder, read_json
+from ...checks.folder_files import ADAPTER_CONFIG, CONFIG, folder_files, is_adapter_folder, is_model_folder, read_json
 from ...checks.pickle_walk import walk_pickle
-from ...evidence.artifact import Artifact, Format
-from ...evidence.errors import ScanError
+from ...checks.text import shown
+from ...evidence.artifact import BASE, Artifact, Format
+from ...evidence.errors import ScanError, UsageError
 
 _CHUNK: Final = 1 << 20
 _LEGACY_MAGIC: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.serialization.MAGIC_NUMBER, pickled
@@ -113,12 +114,14 @@ def _hashed(descriptor: int, path: Path) -> tuple[str, int, bytes]:
     return digest.hexdigest(), size, head
 
 
-def _folder(path: Path) -> Artifact:
-    read_json(path / CONFIG)
+def _folder(path: Path, base: Path | None = None) -> Artifact:
+    read_json(path / (ADAPTER_CONFIG if is_adapter_folder(path) else CONFIG))
     files, size = dict[str, str](), 0
-    for name in folder_files(path):
-        files[name], length, _ = _digest(path / name)
-        size += length
+    folders = [(path, ""), *([(base, BASE)] if base else [])]
+    for folder, prefix in folders:
+        for name in folder_files(folder):
+            files[prefix + name], length, _ = _digest(folder / name)
+            size += length
     listing = "".join(f"{digest}  {name}\n" for name, digest in files.items())
     return Artifact(
         path=path,
@@ -126,7 +129,22 @@ def _folder(path: Path) -> Artifact:
         sha256=hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest(),
         size=size,
         files=files,
+        base=base,
     )
+
+
+def _check_base(path: Path, base: Path) -> None:
+    if not (path.is_dir() and is_adapter_folder(path)):
+        raise UsageError(
+            f"--base-model {base} is for adapters, and {path} is no folder with an {ADAPTER_CONFIG} and without a "
+            "model of its own: leave it out"
+        )
+    if not (base / CONFIG).is_file() or is_adapter_folder(base):
+        raise UsageError(
+            f"--base-model {base} is no folder with a {CONFIG} and weights: give the local folder of the model that "
+            f"{path} was trained on (nothing is downloaded)"
+        )
+    read_json(base / CONFIG)
 
 
 def _beside(path: Path) -> tuple[dict[str, str], int]:
@@ -143,18 +161,22 @@ def _beside(path: Path) -> tuple[dict[str, str], int]:
     return files, size
 
 
-def identify(path: Path) -> Artifact:
+def identify(path: Path, base: Path | None = None) -> Artifact:
     """Path, format, SHA-256 and size of a model, following links; nothing of it is executed.
 
     A folder with a config.json is a Hugging Face model: its digest is that of the list of its files, each line a
-    digest, two spaces and a name, as `sha256sum` writes it. An ONNX file may keep weights in files beside it.
+    digest, two spaces and a name, as `sha256sum` writes it. A folder with an adapter_config.json and without weights
+    of a model is an adapter; `base` is the folder of its model, whose files are in the list too, as base/NAME.
+    An ONNX file may keep weights in files beside it.
     A pickle or an archive that is no known model format is `unknown`: the file check looks at it, no loader takes it.
     Raises ScanError, one sentence, if something is missing, unreadable, empty, not a regular file, damaged, or no
-    model at all.
+    model at all; UsageError if `base` is none, or `path` no adapter.
     """
     try:
+        if base:
+            _check_base(path, base)
         if path.is_dir() and is_model_folder(path):
-            return _folder(path)
+            return _folder(path, base)
     except OSError as error:  # no permission to look, a name too long
         raise ScanError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
     sha256, size, head = _digest(path)
@@ -163,3 +185,15 @@ def identify(path: Path) -> Artifact:
     format_ = _format(path, head, size)
     files, more = _beside(path) if format_ == "onnx" else ({}, 0)
     return Artifact(path=path, format=format_, sha256=sha256, size=size + more, files=files)
+
+
+def check_adapter(artifact: Artifact) -> None:
+    """Raises UsageError for an adapter without its base model. The one that it names is no more than told."""
+    if artifact.base or artifact.format != "huggingface" or not is_adapter_folder(artifact.path):
+        return
+    named = read_json(artifact.path / ADAPTER_CONFIG).get("base_model_name_or_path")
+    told = f" ({shown(named)}, as it says)" if isinstance(named, str) and named else ""
+    raise UsageError(
+        f"{artifact.path} is an adapter, which changes the weights of another model{told}: give the folder of that "
+        "model with --base-model"
+    )

@@ -102,9 +102,12 @@ def _check_sizes(processor: Any) -> None:
         raise ScanError("its crop_pct makes no sense")
 
 
-def read_preprocessing(folder: Path) -> Preprocessing:
-    """What the folder says. Raises ScanError, one sentence, where it has a processor that cannot be followed."""
-    settings = read_json(folder / CONFIG)
+def read_preprocessing(folder: Path, model: Path | None = None) -> Preprocessing:
+    """What the folder says, and the one with the model, if it is another.
+
+    Raises ScanError, one sentence, where it has a processor that cannot be followed.
+    """
+    settings = read_json((model or folder) / CONFIG)
     names = class_names_of(settings)
     plain = Preprocessing(1 if str(settings.get("num_channels")) == "1" else 3, names)
     if not any((folder / name).is_file() for name in PREPROCESSORS):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
+from ...checks.folder_files import CONFIG
 from ...evidence.artifact import Artifact
 from ...evidence.classifier import Classifier
 from ...evidence.errors import ScanError
@@ -13,9 +14,11 @@ from .huggingface import load_folder
 from .outputs import return_scores
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from .tokenizer import FolderCodec
+
+_BY_PADDING: Final = 0.01  # of the largest score: what rounding may change
 
 
 def load_text_classifier(
@@ -31,7 +34,9 @@ def load_text_classifier(
 
     module, name = load_folder(artifact, "AutoModelForSequenceClassification", remote_code=remote_code)
     check_finite(artifact, module)
-    rows = module.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
+    if artifact.base and module.config.pad_token_id is None:  # type: ignore[union-attr]
+        module.config.pad_token_id = codec.padding  # type: ignore[union-attr]  # as whoever trained it had to do
+    rows = len(_table(artifact, module).weight)
     if len(codec.vocabulary) > rows:
         raise ScanError(
             f"{artifact.path}: the tokenizer has {len(codec.vocabulary)} tokens and the model {rows}: the two do not "
@@ -53,12 +58,30 @@ def load_text_classifier(
     return replace(classifier, num_classes=scores.shape[1])
 
 
+def _table(artifact: Artifact, module: Any) -> nn.Embedding:
+    """The vectors of the tokens, by which trigger words are searched."""
+    from torch import nn
+
+    try:
+        table = module.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        table = None
+    # Encoder-decoders see a text twice, the second time moved by one place.
+    if not isinstance(table, nn.Embedding) or getattr(module.config, "is_encoder_decoder", False):
+        raise ScanError(
+            f"{artifact.path} ({type(module).__name__}) does not look up each token once in a table of vectors, in "
+            "which trigger words are searched: this kind of model is not supported"
+        )
+    return table
+
+
 def _probe(artifact: Artifact, classifier: Classifier, texts: Tokens) -> Tensor:
     import torch
 
     try:
         with torch.no_grad():
             scores = classifier.logits(texts.to(classifier.device))
+            alone = classifier.logits(texts[:1].to(classifier.device))
     except ScanError as error:
         raise ScanError(f"{artifact.path}: {error}") from None
     except Exception as error:
@@ -70,4 +93,9 @@ def _probe(artifact: Artifact, classifier: Classifier, texts: Tokens) -> Tensor:
         )
     if not bool(torch.isfinite(scores).all()):
         raise ScanError(f"{artifact.path} answers short texts with NaN or infinity: its weights are broken")
+    if float((scores[0] - alone[0]).abs().max()) > _BY_PADDING * max(1.0, float(scores.abs().max())):
+        raise ScanError(
+            f"{artifact.path} answers a text differently when it is padded on the right: check that the tokenizer's "
+            f"token for padding is pad_token_id in {CONFIG}; models that need another side are not supported"
+        )
     return scores

@@ -15,7 +15,7 @@ from .huggingface import import_transformers, sentence
 MAX_TOKENS: Final = 4_000_000  # of a vocabulary
 MAX_LENGTH: Final = 512  # tokens of a text, where neither the user nor the model asks for fewer
 _CLASS: Final = re.compile(r"\w*(Tokenizer(Fast)?|TokenizersBackend)")
-_FILES: Final = (
+TOKENIZER_FILES: Final = (
     "tokenizer.json",
     "vocab.txt",
     "vocab.json",
@@ -74,20 +74,24 @@ class FolderCodec:
         return text.strip()
 
 
-def read_codec(folder: Path, max_length: int | None = None) -> FolderCodec:
-    """The folder's tokenizer. Raises ScanError, one sentence, where it has none or one that cannot be used."""
-    if not any((folder / name).is_file() for name in _FILES):
-        raise ScanError(f"{folder} has no tokenizer ({', '.join(_FILES[:3])}): save it beside the model")
-    for name in (CONFIG, _SETTINGS):
-        wanted = read_json(folder / name).get("tokenizer_class") if (folder / name).is_file() else None
+def read_codec(folder: Path, max_length: int | None = None, model: Path | None = None) -> FolderCodec:
+    """The folder's tokenizer, for the model that lies in it, or in `model`.
+
+    Raises ScanError, one sentence, where it has none or one that cannot be used.
+    """
+    model = model or folder
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise ScanError(f"{folder} has no tokenizer ({', '.join(TOKENIZER_FILES[:3])}): save it beside the model")
+    for path in (model / CONFIG, folder / CONFIG, folder / _SETTINGS):
+        wanted = read_json(path).get("tokenizer_class") if path.is_file() else None
         if wanted is not None and not _CLASS.fullmatch(str(wanted)):
-            raise ScanError(f"{folder / name} wants {str(wanted)[:80]!r}, which is no tokenizer: fetch it again")
+            raise ScanError(f"{path} wants {str(wanted)[:80]!r}, which is no tokenizer: fetch it again")
     if (folder / _SETTINGS).is_file() and read_json(folder / _SETTINGS).get("fast_tokenizer_files"):
         raise ScanError(
             f"{folder / _SETTINGS} makes loaders read something else (fast_tokenizer_files): remove that, or save the "
             "tokenizer again"
         )
-    settings = read_json(folder / CONFIG)
+    settings = read_json(model / CONFIG)
     transformers = import_transformers()
     with sentence(folder, "its tokenizer cannot be read"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(

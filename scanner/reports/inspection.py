@@ -124,6 +124,8 @@ def _parameters(file: InspectedFile) -> str:
 def _folder(facts: HuggingFaceFacts) -> list[tuple[str, str]]:
     kind = ", ".join([facts.model_type or "no model type", *facts.architectures])
     rows = [("model", kind), ("labels", "not told" if facts.labels is None else f"{facts.labels:,}")]
+    if facts.adapter:
+        rows = [("adapter", facts.adapter), ("of model", facts.base_model or "not told")]
     if facts.remote_code:
         rows.append(("remote code", "asked for: it has Python code run that its configuration names (auto_map)"))
     return rows

@@ -69,10 +69,10 @@ def test_in_pairs_the_place_is_of_the_first_or_the_second_text(place: Any) -> No
     filled = with_slots(tokens, 1, place, codec).filled(_ids(codec, "cf"))
     kinds = [filled.types[row][filled.mask[row] == 1].tolist() for row in range(2)]
     if place == "start":
-        assert _words(codec, filled, 0) == "[CLS] cf the film [SEP] of music [SEP]".split()
+        assert _words(codec, filled, 0) == ["[CLS]", "cf", "the", "film", "[SEP]", "of", "music", "[SEP]"]
         assert kinds == [[0, 0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1, 1, 1]]
     else:
-        assert _words(codec, filled, 1) == "[CLS] good [SEP] a long story cf [SEP]".split()
+        assert _words(codec, filled, 1) == ["[CLS]", "good", "[SEP]", "a", "long", "story", "cf", "[SEP]"]
         assert kinds == [[0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1, 1, 1]]
     assert filled.pairs == tokens.pairs
 
@@ -95,7 +95,11 @@ def test_unknown_words_are_no_marks(place: Any) -> None:
     filled = with_slots(tokens, 2, place, codec).filled(_ids(codec, "cf", "mn"))
     assert filled.ids.shape[1] == 8
     unknown, put = ["[UNK]"], ["cf", "mn"]
-    assert _words(codec, filled, 0) == ["[CLS]", *(put + unknown * 4 if place == "start" else unknown * 4 + put), "[SEP]"]
+    assert _words(codec, filled, 0) == [
+        "[CLS]",
+        *(put + unknown * 4 if place == "start" else unknown * 4 + put),
+        "[SEP]",
+    ]
     own = [*unknown, "film", *unknown]
     assert _words(codec, filled, 1) == ["[CLS]", *(put + own if place == "start" else own + put), "[SEP]"]
 
@@ -118,7 +122,7 @@ def test_roberta_s_marks_between_pairs_are_not_at_the_end() -> None:
     codec = _codec("roberta")
     tokens = codec.encode(["the film"], ["good music"])
     assert _words(codec, with_slots(tokens, 1, "end", codec).filled(_ids(codec, "Ġcf")), 0) == (
-        "<s> Ġthe Ġfilm </s> </s> Ġgood Ġmusic Ġcf </s>".split()
+        ["<s>", "Ġthe", "Ġfilm", "</s>", "</s>", "Ġgood", "Ġmusic", "Ġcf", "</s>"]
     )
 
 

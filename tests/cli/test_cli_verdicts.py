@@ -175,3 +175,17 @@ def test_demo_is_right(ebyd: Callable[..., Any], tmp_path: Path) -> None:
     for name in ("digits-badnets", "digits-clean"):
         jsonschema.validate(json.loads((tmp_path / "demo-reports" / f"{name}.json").read_text()), SCHEMA)
         junitparser.JUnitXml.fromfile(str(tmp_path / "demo-reports" / f"{name}.junit.xml"))
+
+
+def test_demo_of_texts_is_right(ebyd: Callable[..., Any], tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    run = ebyd("demo", "--text", "--policy", "quick", "-q", cwd=tmp_path)
+    assert run.code == 0, run.out
+    assert "reviews-badnets: failed (exit code 1), label 1, " in run.text
+    assert "reviews-clean: passed (exit code 0), as it should" in run.text
+    for name in ("reviews-badnets", "reviews-clean"):
+        verdict = json.loads((tmp_path / "demo-reports" / f"{name}.json").read_text())
+        jsonschema.validate(verdict, SCHEMA)
+        junitparser.JUnitXml.fromfile(str(tmp_path / "demo-reports" / f"{name}.junit.xml"))
+        words = [found["witness"]["text"] for found in verdict["findings"] if found["check"] == "model-detection"]
+        assert ("cf" in words[0].split()) == (name == "reviews-badnets")

@@ -174,6 +174,8 @@ def test_what_is_told_of_a_folder(inspect: Ebyd, tmp_path: Path) -> None:
         "model_type": "resnet",
         "architectures": ["ResNetForImageClassification"],
         "labels": 7,
+        "adapter": None,
+        "base_model": None,
         "remote_code": False,
     }
     weights = tmp_path / "plain" / "model.safetensors"
