@@ -68,6 +68,9 @@ class ModelDetection:
         max_false_positive_rate_of_words: Annotated[
             float, Field(gt=0, le=0.5, description="the same for text classifiers, of which fewer were measured")
         ] = 0.02,
+        min_attack_success_of_words: Annotated[
+            float, Field(gt=0, le=1, description="what trigger words must reach on held-out texts to fail a model")
+        ] = 0.8,
         word_steps: Annotated[
             int, Field(ge=10, le=10_000, description="Adam steps of a search for trigger words (text classifiers)")
         ] = 40,
@@ -83,6 +86,7 @@ class ModelDetection:
         self.steps = steps
         self.batch_size = batch_size
         self.max_false_positive_rate_of_words = max_false_positive_rate_of_words
+        self.min_attack_success_of_words = min_attack_success_of_words
         self.word_steps = word_steps
 
     def __repr__(self) -> str:
@@ -130,7 +134,7 @@ class ModelDetection:
         bounds = Bounds(
             max_false_positive_rate=self.max_false_positive_rate_of_words,
             max_inconclusive_rate=self.max_inconclusive_rate,
-            min_attack_success=self.min_attack_success,
+            min_attack_success=self.min_attack_success_of_words,
             min_per_class=self.min_per_class,
             steps=self.word_steps,
         )
