@@ -85,7 +85,9 @@ def _relax(
     on_step: Callable[[], None],
 ) -> Tensor:
     """How much each token weighs in each place in the end, [width, V] on the CPU."""
-    vectors = table_of(classifier).weight.detach()[: len(banned)]
+    table = table_of(classifier)
+    with torch.no_grad():  # asked, not read: some tables scale what they give
+        vectors = table(torch.arange(len(banned), device=table.weight.device)).float()
     width = hosts.columns.shape[1]
     start = 0.01 * torch.randn(width, len(banned), generator=generator)
     weights = start.to(vectors.device).requires_grad_()
