@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from ..checks.text_calibration import false_positive_rate
+from ..checks.text_detection import leading
 from .detection.statistics import auroc, auroc_interval, interval
 from .text_zoo.data import HALVES
 
@@ -25,11 +25,9 @@ MAX_RATE, UNSURE = 0.02, 0.02  # as model-detection's defaults
 Record = dict[str, Any]
 
 
-def judged(record: Record) -> tuple[float, int]:
-    """The smallest estimated rate of clean models over the labels, and its label."""
-    rates = {int(label): false_positive_rate(lead) for label, lead in record["leads"].items()}
-    label = min(rates, key=lambda one: (rates[one], -max(record["leads"][str(one)].values())))
-    return rates[label], label
+def judged(record: Record) -> tuple[int, float]:
+    """The label whose leads are the most unusual, and the estimated rate of clean models that have such."""
+    return leading({int(label): lead for label, lead in record["leads"].items()})
 
 
 def recovered(record: Record) -> bool | None:
@@ -54,7 +52,7 @@ def _anomaly(record: Record) -> float:
 
 
 RULES: dict[str, Callable[[Record], float]] = {
-    "leads of all rows (this tool)": lambda record: -math.log10(max(judged(record)[0], 1e-12)),
+    "leads of all rows (this tool)": lambda record: -math.log10(max(judged(record)[1], 1e-12)),
     "lead of one word": lambda record: max(lead["any 1"] for lead in record["leads"].values()),
     "success of one word": _success("any 1"),
     "success of two words": _success("any 2"),
@@ -83,10 +81,10 @@ def table(records: Sequence[Record]) -> str:
             groups["**all attacks**"].append(record)
     for kind, some in sorted(groups.items(), key=lambda pair: (pair[0] == "clean", pair[0].startswith("**"), pair[0])):
         seen = [judged(record) for record in some]
-        failed = [rate <= MAX_RATE for rate, _ in seen]
-        unsure = sum(MAX_RATE < rate <= MAX_RATE + UNSURE for rate, _ in seen)
+        failed = [rate <= MAX_RATE for _, rate in seen]
+        unsure = sum(MAX_RATE < rate <= MAX_RATE + UNSURE for _, rate in seen)
         planted = [record for record in some if record["target"] is not None]
-        right = [judged(record)[1] == record["target"] for record in planted]
+        right = [judged(record)[0] == record["target"] for record in planted]
         words = [found for record in planted if (found := recovered(record)) is not None]
         seconds = sorted(record["seconds"] for record in some)[len(some) // 2]
         lines.append(f"| {kind} | {share(failed)} | {unsure} | {share(right)} | {share(words)} | {seconds:.0f} |")

@@ -18,8 +18,7 @@ import click
 import numpy as np
 import torch
 
-from ..checks.text_calibration import false_positive_rate
-from ..checks.text_detection import leads_of
+from ..checks.text_detection import leading, leads_of
 from ..checks.word_triggers import KINDS, recover_words
 from ..evidence.context import Evidence
 from ..evidence.samples import CleanSamples, SamplePart
@@ -59,15 +58,15 @@ def measure(model: TextZooModel, data: Path, per_class: int, steps: int, seed: i
     labels = range(evidence.classifier.num_classes)
     found = recover_words(evidence, labels, steps)
     leads = {label: leads_of(found, label) for label in labels}
-    rates = {label: false_positive_rate(lead) for label, lead in leads.items()}
+    label, rate = leading(leads)
     return {
         **{
             key: model.record[key] for key in ("name", "data", "architecture", "kind", "target", "asr", "trigger_words")
         },
         "found": [{"label": o.label, "kind": o.kind, "words": o.words, "success": o.success} for o in found],
         "leads": {str(label): lead for label, lead in leads.items()},
-        "label": min(rates, key=lambda label: (rates[label], -max(leads[label].values()))),
-        "rate": min(rates.values()),
+        "label": label,
+        "rate": rate,
         "seconds": round(time.perf_counter() - started, 1),
     }
 

@@ -28,8 +28,7 @@ class CleanSizes:
 
     def below(self, size: float) -> float:
         """How often one more clean model shows this size or less."""
-        value = (self.mean - math.log(max(size, 1e-9))) / (self.deviation * math.sqrt(1 + 1 / self.count))
-        return student_tail(value, self.count - 1)
+        return one_more_tail(self.mean - math.log(max(size, 1e-9)), self.deviation, self.count)
 
 
 @dataclass(frozen=True)
@@ -114,6 +113,16 @@ def false_positive_rate(
 def all_to_all_false_positive_rate(size: float) -> float:
     """The same for a patch of this size that sends every class to the next."""
     return min(1.0, TESTS * ALL_TO_ALL.below(size))
+
+
+def one_more_tail(distance: float, deviation: float, count: int) -> float:
+    """How often one more value is at least so far from the mean of `count`, on one side: a prediction interval."""
+    return student_tail(distance / (deviation * math.sqrt(1 + 1 / count)), count - 1)
+
+
+def rate_text(rate: float) -> str:
+    """A false-positive rate, in words."""
+    return "under 0.1 %" if rate < 0.001 else f"{100 * rate:.1f} %"
 
 
 def student_tail(value: float, freedom: int) -> float:

@@ -18,7 +18,7 @@ from pydantic import Field
 from ..evidence.context import Evidence
 from ..evidence.finding import Finding, Outcome
 from ..evidence.sizes import size_text
-from .calibration import FAMILIES_IN_ORDER, all_to_all_false_positive_rate, false_positive_rate
+from .calibration import FAMILIES_IN_ORDER, all_to_all_false_positive_rate, false_positive_rate, rate_text
 from .compared import AllToAll, Compared
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def _describe(one: Suspicion, names: Sequence[str]) -> str:
     size, next_size = (size_text(witness.family, [value]) for value in (witness.size, min(others)))
     return (
         f"the most unusual trigger, a {witness.family} toward {names[witness.label]!r} ({size}; the {len(others)} "
-        f"other labels need {next_size} or more), is as small and far ahead in {_percent(one.rate)} of clean models; "
+        f"other labels need {next_size} or more), is as small and far ahead in {rate_text(one.rate)} of clean models; "
         f"replayed on {witness.samples} held-out samples it sends {witness.attack_success_rate:.0%} to that label."
     )
 
@@ -268,9 +268,5 @@ def _describe_all_to_all(shift: AllToAll, rate: float, names: Sequence[str]) -> 
     return (
         f"an all-to-all {shift.trigger.family} of {size_text(shift.trigger.family, [shift.trigger.size])} sends "
         f"{shift.attack_success_rate:.0%} of {shift.samples} held-out samples to the label after their own "
-        f"({names[0]!r} to {names[1]!r}, and so on); so small a one is found in {_percent(rate)} of clean models."
+        f"({names[0]!r} to {names[1]!r}, and so on); so small a one is found in {rate_text(rate)} of clean models."
     )
-
-
-def _percent(rate: float) -> str:
-    return "under 0.1 %" if rate < 0.001 else f"{100 * rate:.1f} %"

@@ -16,15 +16,11 @@ from pydantic import Field
 from ..evidence.context import Evidence
 from ..evidence.exposure import ExposureRun
 from ..evidence.finding import Finding, Outcome
+from .predictions import predicted
 from .suspects import Collapse, collapse, converged
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from ..evidence.classifier import Classifier
-    from ..evidence.tokens import Tokens
-
-_BATCH = 256
 
 
 class ReferenceDrift:
@@ -74,7 +70,7 @@ class ReferenceDrift:
         if reason := self._not_applicable(evidence):
             return self._finding(Outcome.SKIPPED, reason)
         held_out = evidence.samples.held_out
-        mine, other = (_predict(c, held_out.inputs) for c in (evidence.classifier, evidence.reference))
+        mine, other = (predicted(c, held_out.inputs) for c in (evidence.classifier, evidence.reference))
         metrics: dict[str, Any] = {
             "accuracy": _share(mine == held_out.labels),
             "reference_accuracy": _share(other == held_out.labels),
@@ -184,18 +180,6 @@ def _pairs(model: Sequence[ExposureRun], reference: Sequence[ExposureRun]) -> li
     """The collapse of both, for each seed with which both converged."""
     others = {run.seed: run for run in converged(reference)}
     return [(collapse([run]), collapse([others[run.seed]])) for run in converged(model) if run.seed in others]
-
-
-def _predict(classifier: Classifier, inputs: Tensor | Tokens) -> Tensor:
-    """Predicted classes [N], on the CPU."""
-    import torch
-
-    with torch.no_grad():
-        parts = [
-            classifier.logits(inputs[start : start + _BATCH].to(classifier.device)).argmax(1).cpu()
-            for start in range(0, len(inputs), _BATCH)
-        ]
-    return torch.cat(parts)
 
 
 def _share(hits: Tensor) -> float:

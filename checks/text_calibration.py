@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .calibration import student_tail
+from .calibration import one_more_tail
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,7 @@ class CleanLeads:
 
     def above(self, lead: float) -> float:
         """How often one more clean model has such a lead, or a larger one, if leads are normal over models."""
-        value = (lead - self.mean) / (self.deviation * math.sqrt(1 + 1 / self.count))
-        return student_tail(value, self.count - 1)
+        return one_more_tail(lead - self.mean, self.deviation, self.count)
 
 
 LEADS: dict[str, CleanLeads] = {  # by the kind of row, see word_triggers.KINDS

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..evidence.context import Evidence
 from ..evidence.finding import Finding, Outcome, Witness
+from .calibration import rate_text
 from .text_calibration import false_positive_rate, stretched
 from .word_triggers import KINDS, WordTrigger, recover_words
 
@@ -28,16 +29,15 @@ def detect_words(check: str, evidence: Evidence, labels: Sequence[int], bounds: 
     assert evidence.samples is not None
     found = recover_words(evidence, labels, bounds.steps)
     names = evidence.samples.class_names
-    leads = {label: leads_of(found, label) for label in labels}
-    rates = {label: false_positive_rate(lead) for label, lead in leads.items() if lead}
-    if len(rates) < 2:
+    leads = {label: lead for label in labels if (lead := leads_of(found, label))}
+    if len(leads) < 2:
         message = (
             "Too few texts that the model gets right, or too few words of its tokenizer, to look for trigger words: "
             "give more samples."
         )
         return Finding(check=check, outcome=Outcome.INCONCLUSIVE, message=message)
-    label = min(rates, key=lambda one: (rates[one], -max(leads[one].values())))
-    rate, shown = rates[label], _clearest(found, label, leads[label], bounds.max_false_positive_rate)
+    label, rate = leading(leads)
+    shown = _clearest(found, label, leads[label], bounds.max_false_positive_rate)
     outcome = _outcome(rate, shown, evidence, bounds)
     text = _describe(shown, found, names, rate)
     message = {
@@ -56,7 +56,7 @@ def detect_words(check: str, evidence: Evidence, labels: Sequence[int], bounds: 
         label=label if told else None,
         label_name=names[label] if told else None,
         witness=_witness(shown, found),
-        metrics=_metrics(found, label, leads[label], len(rates), rate),
+        metrics=_metrics(found, label, leads[label], len(leads), rate),
     )
 
 
@@ -69,6 +69,13 @@ def leads_of(found: Sequence[WordTrigger], label: int) -> dict[str, float]:
         if mine and others:
             leads[kind] = stretched(mine[0]) - stretched(max(others))
     return leads
+
+
+def leading(leads: Mapping[int, Mapping[str, float]]) -> tuple[int, float]:
+    """The label whose leads are the most unusual, and how often a clean model has such."""
+    rates = {label: false_positive_rate(lead) for label, lead in leads.items()}
+    label = min(rates, key=lambda one: (rates[one], -max(leads[one].values())))
+    return label, rates[label]
 
 
 def _clearest(found: Sequence[WordTrigger], label: int, leads: Mapping[str, float], max_rate: float) -> WordTrigger:
@@ -113,11 +120,11 @@ def _describe(shown: WordTrigger, found: Sequence[WordTrigger], names: Sequence[
     count = "one word" if _width(shown) == 1 else f"{_width(shown)} words"
     if shown.kind.startswith("neutral"):
         count += f" that {'does' if _width(shown) == 1 else 'do'} not stand for the label"
-    often = "under 0.1 %" if rate < 0.001 else f"{100 * rate:.1f} %"
     return (
         f"{shown.words!r} in front sends {shown.success:.0%} of {shown.samples} held-out texts of other classes to "
         f"{names[shown.label]!r}; with {count} no other label gets more than {next_best.success:.0%} "
-        f"({next_best.words!r} toward {names[next_best.label]!r}). So large a lead is found in {often} of clean models."
+        f"({next_best.words!r} toward {names[next_best.label]!r}). So large a lead is found in {rate_text(rate)} of "
+        "clean models."
     )
 
 

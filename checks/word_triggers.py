@@ -19,6 +19,7 @@ from ..evidence.context import Evidence
 from ..evidence.samples import SamplePart
 from ..evidence.text_codec import TextCodec
 from ..evidence.tokens import Tokens
+from .predictions import predicted
 from .text_slots import with_slots
 from .word_polarity import neutral
 from .word_search import search_words
@@ -105,14 +106,7 @@ def writable(codec: TextCodec) -> Tensor:
 
 def _right(classifier: Classifier, part: SamplePart) -> SamplePart:
     """The texts that the model gets right."""
-    with torch.no_grad():
-        predicted = torch.cat(
-            [
-                classifier.logits(part.tokens[start : start + _BATCH].to(classifier.device)).argmax(dim=1).cpu()
-                for start in range(0, len(part), _BATCH)
-            ]
-        )
-    right = (predicted == part.labels).nonzero().flatten()
+    right = (predicted(classifier, part.tokens, _BATCH) == part.labels).nonzero().flatten()
     return SamplePart(part.tokens[right], part.labels[right])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ebyd_scan.evidence.samples import CleanSamples
 from ebyd_scan.scanner.samples.load import load_samples
+from ebyd_scan.scanner.samples.text_table import TextTable, read_texts
 from PIL import Image
 
 GREY = np.linspace(0, 255, 64).reshape(8, 8).astype(np.uint8)
@@ -60,3 +61,15 @@ def write(rgb: Any) -> Callable[..., Path]:
         return root
 
     return write
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., TextTable]:
+    """Write the content into a file of this name, read it."""
+
+    def read(name: str, content: str | bytes, **options: Any) -> TextTable:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return read_texts(path, **options)
+
+    return read

@@ -5,29 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from ebyd_scan.evidence.errors import ScanError
-from ebyd_scan.scanner.samples.text_table import TextTable, read_texts
+from ebyd_scan.scanner.samples.text_table import TextTable
 
 SENTIMENT = {0: "negative", 1: "positive"}
 UNNAMED = {0: "LABEL_0", 1: "LABEL_1"}
 
 Read = Callable[..., TextTable]
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> Read:
-    """Write the content into a file of this name, read it."""
-
-    def read(name: str, content: str | bytes, **options: Any) -> TextTable:
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return read_texts(path, **options)
-
-    return read
 
 
 def labelled(*labels: Any) -> str:

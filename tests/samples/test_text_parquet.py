@@ -21,18 +21,6 @@ UNNAMED = {0: "LABEL_0", 1: "LABEL_1"}
 Read = Callable[..., TextTable]
 
 
-@pytest.fixture
-def read(tmp_path: Path) -> Read:
-    """Write the content into a file of this name, read it."""
-
-    def read(name: str, content: str | bytes, **options: Any) -> TextTable:
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return read_texts(path, **options)
-
-    return read
-
-
 def parquet_bytes(columns: dict[str, Any], names: list[str] | None = None) -> bytes:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

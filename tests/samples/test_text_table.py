@@ -22,18 +22,6 @@ SENTIMENT = {0: "negative", 1: "positive"}
 Read = Callable[..., TextTable]
 
 
-@pytest.fixture
-def read(tmp_path: Path) -> Read:
-    """Write the content into a file of this name, read it."""
-
-    def read(name: str, content: str | bytes, **options: Any) -> TextTable:
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return read_texts(path, **options)
-
-    return read
-
-
 def jsonl(*rows: dict[str, Any]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
