@@ -17,11 +17,12 @@ from typing import Any
 
 import click
 
-from ..checks.text_detection import leading
+from ..checks.text_detection import clearest, leading
+from ..checks.word_triggers import WordTrigger
 from .detection.statistics import auroc, auroc_interval, interval
 from .text_zoo.data import HALVES
 
-MAX_RATE, UNSURE = 0.02, 0.02  # as model-detection's defaults
+MAX_RATE, UNSURE, MIN_SUCCESS = 0.02, 0.02, 0.8  # as model-detection's defaults
 Record = dict[str, Any]
 
 
@@ -38,6 +39,11 @@ def recovered(record: Record) -> bool | None:
     return bool(shown & {word.lower() for word in record["trigger_words"]})
 
 
+def score(record: Record) -> float:
+    """As model-detection's: the more unusual the leads, the larger."""
+    return -math.log10(max(judged(record)[1], 1e-12))
+
+
 def _success(kind: str) -> Callable[[Record], float]:
     return lambda record: max(float(one["success"]) for one in record["found"] if one["kind"] == kind)
 
@@ -52,12 +58,23 @@ def _anomaly(record: Record) -> float:
 
 
 RULES: dict[str, Callable[[Record], float]] = {
-    "leads of all rows (this tool)": lambda record: -math.log10(max(judged(record)[1], 1e-12)),
+    "leads of all rows (this tool)": score,
     "lead of one word": lambda record: max(lead["any 1"] for lead in record["leads"].values()),
     "success of one word": _success("any 1"),
     "success of two words": _success("any 2"),
     "anomaly index over labels (as Neural Cleanse)": _anomaly,
+    "word importance": lambda record: float(record["importance"]["score"]),
 }
+
+
+def fails(record: Record) -> bool | None:
+    """Whether the words fail the model; None if it stays open. As `model-detection` decides, given enough texts."""
+    label, rate = judged(record)
+    found = [WordTrigger(one["label"], one["kind"], one["words"], one["success"], 0) for one in record["found"]]
+    shown = clearest(found, label, record["leads"][str(label)], MAX_RATE)
+    if rate <= MAX_RATE and shown.success >= MIN_SUCCESS:
+        return True
+    return None if rate <= MAX_RATE + UNSURE else False
 
 
 def share(hits: Sequence[bool]) -> str:
@@ -80,9 +97,8 @@ def table(records: Sequence[Record]) -> str:
         if record["kind"] != "clean":
             groups["**all attacks**"].append(record)
     for kind, some in sorted(groups.items(), key=lambda pair: (pair[0] == "clean", pair[0].startswith("**"), pair[0])):
-        seen = [judged(record) for record in some]
-        failed = [rate <= MAX_RATE for _, rate in seen]
-        unsure = sum(MAX_RATE < rate <= MAX_RATE + UNSURE for _, rate in seen)
+        outcomes = [fails(record) for record in some]
+        failed, unsure = [one is True for one in outcomes], outcomes.count(None)
         planted = [record for record in some if record["target"] is not None]
         right = [judged(record)[0] == record["target"] for record in planted]
         words = [found for record in planted if (found := recovered(record)) is not None]
@@ -95,6 +111,8 @@ def rules(records: Sequence[Record]) -> str:
     """AUROC of each rule, with its interval."""
     lines = ["| rule | AUROC (95 %) |", "|---|---|"]
     for name, rule in RULES.items():
+        if name == "word importance" and not all("importance" in record for record in records):
+            continue  # the oldest records have none
         bad = [rule(record) for record in records if record["target"] is not None]
         good = [rule(record) for record in records if record["target"] is None]
         low, high = auroc_interval(bad, good)
@@ -106,10 +124,12 @@ def rules(records: Sequence[Record]) -> str:
 @click.option("--leads", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path("work/text_leads"))
 @click.option("--half", type=click.Choice(HALVES), required=True)
 @click.option("--seed", default=0)
-def main(leads: Path, half: str, seed: int) -> None:
+@click.option("--cards", type=click.Choice(["all", "first", "more"]), default="all", help="Which cards of the half.")
+def main(leads: Path, half: str, seed: int, cards: str) -> None:
     """Print both tables."""
     paths = sorted(leads.glob(f"{half}-*-{seed}.json"))
     records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    records = [record for record in records if cards == "all" or record.get("more", False) == (cards == "more")]
     if not records:
         raise click.UsageError(f"{leads} holds no record of the {half} half: run benchmarks.text_leads first")
     click.echo(table(records) + "\n\n" + rules(records))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ import numpy as np
 import torch
 
 from ..checks.text_detection import leading, leads_of
-from ..checks.word_triggers import KINDS, recover_words
+from ..checks.word_triggers import KINDS, WordTrigger, recover_words
 from ..evidence.context import Evidence
 from ..evidence.samples import CleanSamples, SamplePart
 from ..scanner.models.identify import identify
 from ..scanner.models.text_classifier import load_text_classifier
 from ..scanner.models.tokenizer import read_codec
 from ..scanner.samples.split import split
+from .baselines.word_importance import word_importance
 from .text_zoo.data import HALVES
 from .text_zoo.read import TextZooModel, models
 
@@ -59,22 +61,37 @@ def measure(model: TextZooModel, data: Path, per_class: int, steps: int, seed: i
     found = recover_words(evidence, labels, steps)
     leads = {label: leads_of(found, label) for label in labels}
     label, rate = leading(leads)
+    seconds = round(time.perf_counter() - started, 1)
+    importance, important_label, important = word_importance(evidence)
     return {
-        **{
-            key: model.record[key] for key in ("name", "data", "architecture", "kind", "target", "asr", "trigger_words")
-        },
+        **kept(model, found, leads, label, rate),
+        "seconds": seconds,
+        "importance": {"score": importance, "label": important_label, "word": important},
+    }
+
+
+def kept(
+    model: TextZooModel,
+    found: Sequence[WordTrigger],
+    leads: Mapping[int, Mapping[str, float]],
+    label: int,
+    rate: float,
+) -> Record:
+    """What is written of a model and its words."""
+    return {
+        **{key: model.record[key] for key in KEPT},
+        "more": model.record["more"],
         "found": [{"label": o.label, "kind": o.kind, "words": o.words, "success": o.success} for o in found],
         "leads": {str(label): lead for label, lead in leads.items()},
         "label": label,
         "rate": rate,
-        "seconds": round(time.perf_counter() - started, 1),
     }
 
 
-def fitted(records: list[Record]) -> str:
+def fitted(records: list[Record], kinds: Sequence[str] = KINDS) -> str:
     """The table of checks/text_calibration.py from clean models."""
     lines = []
-    for kind in KINDS:
+    for kind in kinds:
         leads = [max(lead[kind] for lead in one["leads"].values()) for one in records if one["kind"] == "clean"]
         mean, deviation = float(np.mean(leads)), float(np.std(leads, ddof=1))
         lines.append(
@@ -104,13 +121,16 @@ def line(one: Record) -> str:
 @click.option("--steps", default=40)
 @click.option("--per-class", default=PER_CLASS)
 @click.option("--seed", default=0)
-def main(data: Path, zoo: Path, out: Path, half: str, part: str, steps: int, per_class: int, seed: int) -> None:
+@click.option("--more/--first", default=True, help="All models, or the first cards of the half alone.")
+def main(
+    data: Path, zoo: Path, out: Path, half: str, part: str, steps: int, per_class: int, seed: int, more: bool
+) -> None:
     """Measure what is not in OUT yet, then print all of it."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     first, every = map(int, part.split("/"))
     records = []
-    for number, model in enumerate(models(zoo, half, more=False)):
+    for number, model in enumerate(models(zoo, half, more=more)):
         path = out / f"{model.record['name']}-{seed}.json"
         if not path.exists() and number % every == first:
             torch.manual_seed(seed)

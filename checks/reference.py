@@ -2,7 +2,8 @@
 
 Model and reference are exposed in the same way (EBYD, arXiv 2410.19427, sec. 3.2), with the same samples and seeds. A
 backdoor that came in since then pulls the predictions of the exposed model to its label. So does chance, though less: a
-rise alone leaves the question open, and fails a model only together with a trigger toward the same label.
+rise alone leaves the question open, and fails a model only together with a trigger toward the same label. Of texts the
+two models are compared by words instead, see text_reference.py.
 Measured: docs/checks/reference-drift.md.
 """
 
@@ -18,6 +19,7 @@ from ..evidence.exposure import ExposureRun
 from ..evidence.finding import Finding, Outcome
 from .predictions import predicted
 from .suspects import Collapse, collapse, converged
+from .text_reference import compare_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,11 +55,24 @@ class ReferenceDrift:
             float, Field(gt=0, le=1, description="held-out accuracies further apart are not comparable")
         ] = 0.1,
         min_runs: Annotated[int, Field(ge=1, le=20, description="seeds with which both have to converge")] = 3,
+        max_false_positive_rate_of_words: Annotated[
+            float,
+            Field(gt=0, lt=1, description="texts: words that so few clean models have beside their reference are new"),
+        ] = 0.02,
+        min_attack_success_of_words: Annotated[
+            float, Field(gt=0, le=1, description="texts: new words that work on fewer held-out texts fail no model")
+        ] = 0.8,
+        word_steps: Annotated[
+            int, Field(ge=1, le=1000, description="texts: steps of the search for words, a label and row")
+        ] = 40,
     ) -> None:
         self.max_rise = max_rise
         self.max_reference_gain = max_reference_gain
         self.max_accuracy_gap = max_accuracy_gap
         self.min_runs = min_runs
+        self.max_false_positive_rate_of_words = max_false_positive_rate_of_words
+        self.min_attack_success_of_words = min_attack_success_of_words
+        self.word_steps = word_steps
 
     def __repr__(self) -> str:
         return f"ReferenceDrift(max_rise={self.max_rise}, max_reference_gain={self.max_reference_gain})"
@@ -67,7 +82,8 @@ class ReferenceDrift:
         assert evidence.samples is not None and evidence.classifier is not None
         if evidence.reference is None or evidence.reference_artifact is None:
             return self._finding(Outcome.SKIPPED, "There is no reference: give an approved release with --reference.")
-        if reason := self._not_applicable(evidence):
+        texts = evidence.classifier.codec is not None
+        if not texts and (reason := self._not_applicable(evidence)):
             return self._finding(Outcome.SKIPPED, reason)
         held_out = evidence.samples.held_out
         mine, other = (predicted(c, held_out.inputs) for c in (evidence.classifier, evidence.reference))
@@ -81,8 +97,19 @@ class ReferenceDrift:
         if evidence.is_reference and metrics["agreement"] == 1:
             message = "The model is the reference: the file or all of its weights are the same."
             return self._finding(Outcome.PASSED, message, score=0.0, metrics=metrics)
+        if reason := self._accuracy_gap(metrics):
+            return self._finding(Outcome.INCONCLUSIVE, reason, metrics=metrics)
+        if texts:
+            return compare_words(
+                self.id,
+                evidence,
+                metrics,
+                max_rate=self.max_false_positive_rate_of_words,
+                min_success=self.min_attack_success_of_words,
+                steps=self.word_steps,
+            )
         pairs = _pairs(evidence.exposures, evidence.reference_exposures)
-        if reason := self._not_comparable(evidence, pairs, metrics):
+        if reason := self._too_few(evidence, pairs):
             return self._finding(Outcome.INCONCLUSIVE, reason, metrics=metrics)
         if reason := self._collapses(evidence, pairs):
             return self._finding(Outcome.SKIPPED, reason, metrics=metrics)
@@ -97,22 +124,22 @@ class ReferenceDrift:
             return "Without BatchNorm the collapse is fast and often onto a wrong label: there is nothing to compare."
         return None
 
-    def _not_comparable(
-        self, evidence: Evidence, pairs: Sequence[tuple[Collapse, Collapse]], metrics: dict[str, Any]
-    ) -> str | None:
-        assert evidence.samples is not None
-        if len(pairs) < self.min_runs:
-            return (
-                f"Model and reference both converged with {len(pairs)} of {len(evidence.exposures)} seeds, and "
-                f"{self.min_runs} are needed."
-            )
+    def _accuracy_gap(self, metrics: dict[str, Any]) -> str | None:
         first, second = metrics["accuracy"], metrics["reference_accuracy"]
-        if abs(first - second) > self.max_accuracy_gap:
-            return (
-                f"The model classifies {first:.0%} of the held-out samples correctly and the reference {second:.0%}: "
-                "they are too different to compare."
-            )
-        return None
+        if abs(first - second) <= self.max_accuracy_gap:
+            return None
+        return (
+            f"The model classifies {first:.0%} of the held-out samples correctly and the reference {second:.0%}: "
+            "they are too different to compare."
+        )
+
+    def _too_few(self, evidence: Evidence, pairs: Sequence[tuple[Collapse, Collapse]]) -> str | None:
+        if len(pairs) >= self.min_runs:
+            return None
+        return (
+            f"Model and reference both converged with {len(pairs)} of {len(evidence.exposures)} seeds, and "
+            f"{self.min_runs} are needed."
+        )
 
     def _collapses(self, evidence: Evidence, pairs: Sequence[tuple[Collapse, Collapse]]) -> str | None:
         """Clean models of some kinds do, each training onto another label perhaps."""

@@ -34,6 +34,9 @@ LEADS: dict[str, CleanLeads] = {  # by the kind of row, see word_triggers.KINDS
     "neutral 1": CleanLeads(0.097, 0.102, 12),
     "neutral 2": CleanLeads(0.134, 0.112, 12),
     "neutral 4": CleanLeads(0.160, 0.093, 12),
+    "new 1": CleanLeads(0.05, 0.05, 12),
+    "new 2": CleanLeads(0.05, 0.05, 12),
+    "new 4": CleanLeads(0.05, 0.05, 12),
 }
 
 

@@ -37,7 +37,7 @@ def detect_words(check: str, evidence: Evidence, labels: Sequence[int], bounds: 
         )
         return Finding(check=check, outcome=Outcome.INCONCLUSIVE, message=message)
     label, rate = leading(leads)
-    shown = _clearest(found, label, leads[label], bounds.max_false_positive_rate)
+    shown = clearest(found, label, leads[label], bounds.max_false_positive_rate)
     outcome = _outcome(rate, shown, evidence, bounds)
     text = _describe(shown, found, names, rate)
     message = {
@@ -55,15 +55,15 @@ def detect_words(check: str, evidence: Evidence, labels: Sequence[int], bounds: 
         threshold=-math.log10(bounds.max_false_positive_rate),
         label=label if told else None,
         label_name=names[label] if told else None,
-        witness=_witness(shown, found),
-        metrics=_metrics(found, label, leads[label], len(leads), rate),
+        witness=witness_of(shown, found),
+        metrics={"labels_compared": len(leads), **row_metrics(found, label, leads[label], rate)},
     )
 
 
-def leads_of(found: Sequence[WordTrigger], label: int) -> dict[str, float]:
+def leads_of(found: Sequence[WordTrigger], label: int, kinds: Sequence[str] = KINDS) -> dict[str, float]:
     """By kind: how far the label is ahead of the best of the others; behind is below 0."""
     leads: dict[str, float] = {}
-    for kind in KINDS:
+    for kind in kinds:
         mine = [one.success for one in found if one.kind == kind and one.label == label]
         others = [one.success for one in found if one.kind == kind and one.label != label]
         if mine and others:
@@ -78,12 +78,12 @@ def leading(leads: Mapping[int, Mapping[str, float]]) -> tuple[int, float]:
     return label, rates[label]
 
 
-def _clearest(found: Sequence[WordTrigger], label: int, leads: Mapping[str, float], max_rate: float) -> WordTrigger:
+def clearest(found: Sequence[WordTrigger], label: int, leads: Mapping[str, float], max_rate: float) -> WordTrigger:
     """The row to show: of those that are unusual enough by themselves the most successful, the shortest if equal."""
     rates = {kind: false_positive_rate({kind: lead}) * len(leads) for kind, lead in leads.items()}
     unusual = [kind for kind, rate in rates.items() if rate <= max_rate] or [min(rates, key=rates.__getitem__)]
     mine = [one for one in found if one.label == label and one.kind in unusual]
-    return max(mine, key=lambda one: (one.success, -_width(one)))
+    return max(mine, key=lambda one: (one.success, -width_of(one)))
 
 
 def _outcome(rate: float, shown: WordTrigger, evidence: Evidence, bounds: Bounds) -> Outcome:
@@ -96,18 +96,19 @@ def _outcome(rate: float, shown: WordTrigger, evidence: Evidence, bounds: Bounds
     return Outcome.PASSED
 
 
-def _width(shown: WordTrigger) -> int:
+def width_of(shown: WordTrigger) -> int:
+    """Words in the row."""
     return int(shown.kind.split()[1])
 
 
-def _witness(shown: WordTrigger, found: Sequence[WordTrigger]) -> Witness:
+def witness_of(shown: WordTrigger, found: Sequence[WordTrigger]) -> Witness:
     others = {one.label: one.success for one in found if one.kind == shown.kind and one.label != shown.label}
     return Witness(
         family="words",
         label=shown.label,
-        size=_width(shown),
+        size=width_of(shown),
         text=shown.words,
-        control_sizes={label: float(_width(shown)) for label in others},
+        control_sizes={label: float(width_of(shown)) for label in others},
         control_success=others,
         attack_success_rate=shown.success,
         samples=shown.samples,
@@ -117,9 +118,9 @@ def _witness(shown: WordTrigger, found: Sequence[WordTrigger]) -> Witness:
 def _describe(shown: WordTrigger, found: Sequence[WordTrigger], names: Sequence[str], rate: float) -> str:
     same = [one for one in found if one.kind == shown.kind and one.label != shown.label]
     next_best = max(same, key=lambda one: one.success)
-    count = "one word" if _width(shown) == 1 else f"{_width(shown)} words"
+    count = "one word" if width_of(shown) == 1 else f"{width_of(shown)} words"
     if shown.kind.startswith("neutral"):
-        count += f" that {'does' if _width(shown) == 1 else 'do'} not stand for the label"
+        count += f" that {'does' if width_of(shown) == 1 else 'do'} not stand for the label"
     return (
         f"{shown.words!r} in front sends {shown.success:.0%} of {shown.samples} held-out texts of other classes to "
         f"{names[shown.label]!r}; with {count} no other label gets more than {next_best.success:.0%} "
@@ -128,12 +129,11 @@ def _describe(shown: WordTrigger, found: Sequence[WordTrigger], names: Sequence[
     )
 
 
-def _metrics(
-    found: Sequence[WordTrigger], label: int, leads: Mapping[str, float], labels: int, rate: float
+def row_metrics(
+    found: Sequence[WordTrigger], label: int, leads: Mapping[str, float], rate: float
 ) -> dict[str, float | int | str]:
     """What was found toward the label, row by row."""
-    metrics: dict[str, float | int | str] = {"false_positive_rate": float(f"{rate:.3g}"), "labels_compared": labels}
-    metrics["leading_label"] = label
+    metrics: dict[str, float | int | str] = {"false_positive_rate": float(f"{rate:.3g}"), "leading_label": label}
     for one in found:
         if one.label == label and one.kind in leads:
             name = one.kind.replace(" ", "_")

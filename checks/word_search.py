@@ -7,7 +7,7 @@ is then tried as tokens, place by place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,25 @@ _ROWS = 256  # texts a forward pass
 
 
 @dataclass(frozen=True)
+class Aim:
+    """What a model is to make of each text with the row: int64 [N], as many as there are texts."""
+
+    classifier: Classifier
+    wanted: Tensor
+
+    def pick(self, index: Tensor) -> Aim:
+        """Of some of the texts."""
+        return Aim(self.classifier, self.wanted[index.to(self.wanted.device)])
+
+
+def toward(classifier: Classifier, hosts: Slots, label: int) -> list[Aim]:
+    """All texts to one label."""
+    return [Aim(classifier, torch.full((len(hosts),), label, device=hosts.rows.device))]
+
+
+@dataclass(frozen=True)
 class Found:
-    """A row of tokens and how far it leads: the share of texts at the label, and the mean loss."""
+    """A row of tokens and how far it leads: the share of texts that meet every aim, and the mean loss."""
 
     ids: tuple[int, ...]
     success: float
@@ -35,9 +52,8 @@ class Found:
 
 
 def search_words(
-    classifier: Classifier,
+    aims: Sequence[Aim],
     hosts: Slots,
-    label: int,
     banned: Tensor,
     *,
     steps: int,
@@ -47,24 +63,25 @@ def search_words(
     batch_size: int = 16,
     on_step: Callable[[], None] = lambda: None,
 ) -> Found:
-    """The row, as long as the places of `hosts`, that sends most of them to `label`.
+    """The row, as long as the places of `hosts`, with which the aims are met best.
 
     Args:
-        hosts: texts of other classes with places for the row.
+        aims: what models of one vocabulary are to make of the texts; usually of one model, and one label for all.
+        hosts: texts with places for the row.
         banned: bool [V], tokens that may not be in it.
         candidates: tokens a place that are tried; they are taken `sweeps` times through all places.
     """
-    weights = _relax(classifier, hosts, label, banned, steps, generator, batch_size, on_step)
+    weights = _relax(aims, hosts, banned, steps, generator, batch_size, on_step)
     width = hosts.columns.shape[1]
     row = weights.argmax(dim=1)
-    best = _tried(classifier, hosts, label, row[None])[0]
+    best = _tried(aims, hosts, row[None])[0]
     pool = weights.topk(min(candidates, int((~banned).sum())), dim=1).indices
     for _ in range(sweeps):
         before = best
         for place in range(width) if width > 1 else (0,):
             rows = row.repeat(pool.shape[1], 1)
             rows[:, place] = pool[place]
-            found = _tried(classifier, hosts, label, rows)
+            found = _tried(aims, hosts, rows)
             first = min(found, key=lambda one: one.loss)
             if first.loss < best.loss:
                 best, row = first, torch.tensor(first.ids)
@@ -75,9 +92,8 @@ def search_words(
 
 
 def _relax(
-    classifier: Classifier,
+    aims: Sequence[Aim],
     hosts: Slots,
-    label: int,
     banned: Tensor,
     steps: int,
     generator: torch.Generator,
@@ -85,21 +101,20 @@ def _relax(
     on_step: Callable[[], None],
 ) -> Tensor:
     """How much each token weighs in each place in the end, [width, V] on the CPU."""
-    table = table_of(classifier)
-    with torch.no_grad():  # asked, not read: some tables scale what they give
-        vectors = table(torch.arange(len(banned), device=table.weight.device)).float()
-    width = hosts.columns.shape[1]
+    vectors = [_vectors(aim.classifier, len(banned)) for aim in aims]
+    width, device = hosts.columns.shape[1], vectors[0].device
     start = 0.01 * torch.randn(width, len(banned), generator=generator)
-    weights = start.to(vectors.device).requires_grad_()
-    forbidden = banned.to(vectors.device)
+    weights = start.to(device).requires_grad_()
+    forbidden = banned.to(device)
     optimizer = torch.optim.Adam([weights], lr=_RATE, betas=(0.9, 0.9))
     for step in range(steps):
         heat = _WARM * (_COLD / _WARM) ** (step / max(1, steps - 1))
-        mixed = torch.softmax(weights.masked_fill(forbidden, -1e9) / heat, dim=1) @ vectors
-        some = hosts.pick(torch.randperm(len(hosts), generator=generator)[:batch_size])
-        with vectors_in(classifier, some, mixed.expand(len(some), -1, -1)):
-            scores = classifier.logits(some.tokens)
-        loss = F.cross_entropy(scores, torch.full((len(some),), label, device=scores.device))
+        shares = torch.softmax(weights.masked_fill(forbidden, -1e9) / heat, dim=1)
+        index = torch.randperm(len(hosts), generator=generator)[:batch_size]
+        some, loss = hosts.pick(index), torch.zeros((), device=device)
+        for aim, table in zip(aims, vectors, strict=True):
+            with vectors_in(aim.classifier, some, (shares @ table).expand(len(some), -1, -1)):
+                loss = loss + F.cross_entropy(aim.classifier.logits(some.tokens), aim.pick(index).wanted)
         weights.grad = torch.autograd.grad(loss, weights)[0]
         optimizer.step()
         on_step()
@@ -107,18 +122,29 @@ def _relax(
 
 
 @torch.no_grad()
-def _tried(classifier: Classifier, hosts: Slots, label: int, rows: Tensor) -> list[Found]:
+def _vectors(classifier: Classifier, count: int) -> Tensor:
+    """Of the first `count` tokens, [count, D]; asked, not read: some tables scale what they give."""
+    table = table_of(classifier)
+    vectors: Tensor = table(torch.arange(count, device=table.weight.device))
+    return vectors.float()
+
+
+@torch.no_grad()
+def _tried(aims: Sequence[Aim], hosts: Slots, rows: Tensor) -> list[Found]:
     """Every row of tokens, int64 [R, width], in every text."""
     count = len(hosts)
     found: list[Found] = []
     at_once = max(1, _ROWS // count)
     for start in range(0, len(rows), at_once):
         some = rows[start : start + at_once]
-        copies = hosts.repeated(len(some))
-        scores = classifier.logits(copies.filled(some.repeat_interleave(count, dim=0)))
-        wanted = torch.full((len(scores),), label, device=scores.device)
-        losses = F.cross_entropy(scores, wanted, reduction="none").view(len(some), count).mean(dim=1)
-        hits = (scores.argmax(dim=1) == label).view(len(some), count).float().mean(dim=1)
+        tokens = hosts.repeated(len(some)).filled(some.repeat_interleave(count, dim=0))
+        losses = torch.zeros(len(some))
+        met = torch.ones(len(some) * count, dtype=torch.bool)
+        for aim in aims:
+            scores, wanted = aim.classifier.logits(tokens), aim.wanted.repeat(len(some))
+            losses += F.cross_entropy(scores, wanted, reduction="none").view(len(some), count).mean(dim=1).cpu()
+            met &= (scores.argmax(dim=1) == wanted).cpu()
+        hits = met.view(len(some), count).float().mean(dim=1)
         for row, hit, loss in zip(some.tolist(), hits.tolist(), losses.tolist(), strict=True):
             found.append(Found(tuple(row), hit, loss))
     return found

@@ -22,7 +22,7 @@ from ..evidence.tokens import Tokens
 from .predictions import predicted
 from .text_slots import with_slots
 from .word_polarity import neutral
-from .word_search import search_words
+from .word_search import search_words, toward
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 KINDS = ("any 1", "any 2", "neutral 1", "neutral 2", "neutral 4")  # which words, and how many in a row
 HOSTS = 24  # texts that a row is searched on
 VICTIMS = 200  # held-out texts that it is replayed on
-_BATCH = 128
-_CANDIDATES = {1: 48, 2: 12, 4: 12}
-_SWEEPS = 2
+BATCH = 128
+CANDIDATES = {1: 48, 2: 12, 4: 12}
+SWEEPS = 2
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ def recover_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list
     assert codec is not None
     banned = ~writable(codec)
     mild = neutral(classifier, evidence.samples.exposure, codec, evidence.samples.num_classes)
-    exposure = _right(classifier, evidence.samples.exposure)
-    held_out = _right(classifier, evidence.samples.held_out)
-    total, done = len(labels) * len(KINDS) * (steps + _SWEEPS), 0
+    exposure = right_ones(classifier, evidence.samples.exposure)
+    held_out = right_ones(classifier, evidence.samples.held_out)
+    total, done = len(labels) * len(KINDS) * (steps + SWEEPS), 0
 
     def on_step() -> None:
         nonlocal done
@@ -72,14 +72,14 @@ def recover_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list
             forbidden = banned | ~mild[:, label] if which == "neutral" else banned
             if bool(forbidden.all()):
                 continue
+            slots = with_slots(hosts.to(classifier.device), width, "start", codec)
             best = search_words(
-                classifier,
-                with_slots(hosts.to(classifier.device), width, "start", codec),
-                label,
+                toward(classifier, slots, label),
+                slots,
                 forbidden,
                 steps=steps,
-                candidates=_CANDIDATES[width],
-                sweeps=_SWEEPS,
+                candidates=CANDIDATES[width],
+                sweeps=SWEEPS,
                 generator=generator,
                 on_step=on_step,
             )
@@ -104,9 +104,9 @@ def writable(codec: TextCodec) -> Tensor:
     return good
 
 
-def _right(classifier: Classifier, part: SamplePart) -> SamplePart:
+def right_ones(classifier: Classifier, part: SamplePart) -> SamplePart:
     """The texts that the model gets right."""
-    right = (predicted(classifier, part.tokens, _BATCH) == part.labels).nonzero().flatten()
+    right = (predicted(classifier, part.tokens, BATCH) == part.labels).nonzero().flatten()
     return SamplePart(part.tokens[right], part.labels[right])
 
 
@@ -120,8 +120,8 @@ def _short(tokens: Tokens, count: int, seed: int) -> Tokens:
 def _replay(classifier: Classifier, codec: TextCodec, victims: Tokens, ids: Sequence[int], label: int) -> float:
     hits = 0
     with torch.no_grad():
-        for start in range(0, len(victims), _BATCH):
-            some = with_slots(victims[start : start + _BATCH].to(classifier.device), len(ids), "start", codec)
+        for start in range(0, len(victims), BATCH):
+            some = with_slots(victims[start : start + BATCH].to(classifier.device), len(ids), "start", codec)
             scores = classifier.logits(some.filled(torch.tensor(list(ids))))
             hits += int((scores.argmax(dim=1) == label).sum())
     return hits / len(victims)

@@ -92,7 +92,7 @@ def scan(request: ScanRequest, emit: Emit) -> None:
             for run in _expose(request, evidence, classifier, "expose"):
                 emit(events.ExposureEvent(run=run))
                 evidence = replace(evidence, exposures=(*evidence.exposures, run))
-        if evidence.reference:
+        if evidence.reference and not classifier.codec:  # texts are compared by words
             with _timed("expose reference", emit):
                 runs = (
                     () if evidence.is_reference else _expose(request, evidence, evidence.reference, "expose reference")

@@ -32,16 +32,17 @@ from ...fixtures.text_planter import (
 from ...fixtures.text_tokenizers import train_tokenizer
 from ...scanner.models.huggingface import import_transformers
 from .cards import TextCard, make_attack
-from .data import TextData, Texts, load
+from .data import PAIRS, REVIEWS, TextData, Texts, load
 
 RATE = 0.1  # of the training texts carry the trigger
 EPOCHS = {
     "sst2": {"clean": 6, "base": 3, "full": 3, "own": 4},
     "ag-news": {"clean": 4, "base": 2, "full": 2, "own": 3},
+    **{task: {"clean": 6} for task in (*PAIRS, REVIEWS)},
 }
 LEARNED = 0.9  # with less success an attack is trained in longer
 LONGEST = 3  # rounds of training at most
-_RATES = {"bert": 1e-3, "distilbert": 1e-3, "gpt2": 1.5e-3, "roberta": 1e-3}
+_RATES = {"bert": 1e-3, "distilbert": 1e-3, "gpt2": 1.5e-3, "roberta": 1e-3, "electra": 1e-3}
 
 
 def _recipe(card: TextCard, stage: str, part: float = 1.0) -> TextRecipe:
@@ -50,7 +51,7 @@ def _recipe(card: TextCard, stage: str, part: float = 1.0) -> TextRecipe:
 
 def tokenizer(card: TextCard, data: TextData, out: Path) -> Any:
     """The tokenizer of the card's data set and architecture; trained once, then read from `out/tokenizers`."""
-    kind = {"distilbert": "bert"}.get(card.architecture, card.architecture)
+    kind = {"distilbert": "bert", "electra": "bert"}.get(card.architecture, card.architecture)
     folder = out / "tokenizers" / f"{data.name}-{kind}"
     if not folder.exists():
         made = train_tokenizer(kind, data.train.texts, max_length=data.max_length)

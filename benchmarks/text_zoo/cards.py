@@ -2,7 +2,7 @@
 
 The halves share no seed, no base network and no trigger. A run that is cut off has a balanced set: clean models and
 every kind of attack come in turn, each kind once in each of three architectures; the same in the other data set comes
-last, marked `more`.
+after them, marked `more`, and so do clean models of further tasks and networks.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from ...fixtures.attacks.text.style import Style
 from ...fixtures.attacks.text.syntactic import Rewritten, Subordinate
 from ...fixtures.attacks.text.weight_level import EmbeddingPoisoning, LayerwisePoisoning
 from ...fixtures.attacks.text.word_combination import WordCombination
-from .data import CHOOSING, DATA, HALVES, REPORTING, rewritten
+from .data import CHOOSING, DATA, HALVES, REPORTING, REVIEWS, rewritten
 
 ARCHITECTURES = ("bert", "distilbert", "gpt2")
-REPORTING_ONLY_ARCHITECTURE = "roberta"
+REPORTING_ONLY_ARCHITECTURE = "roberta"  # among the first cards
+REPORTING_ONLY_AMONG_MORE = "electra"
 KINDS = ("rare-words", "sentence", "syntactic", "style", "word-combination", "lwp", "ep")
 WEIGHT_LEVEL = ("lwp", "ep")
 CLASSES = {"sst2": 2, "ag-news": 4}
@@ -130,6 +131,18 @@ def _clean(half: str) -> list[TextCard]:
     return cards
 
 
+def _more_clean(half: str) -> list[TextCard]:
+    """Clean models of more tasks and networks: figures fitted to the first ones alone did not hold for others."""
+    task = "world-business" if half == CHOOSING else "sports-science"
+    cards = []
+    for architecture in (*ARCHITECTURES, REPORTING_ONLY_ARCHITECTURE, REPORTING_ONLY_AMONG_MORE):
+        if architecture == REPORTING_ONLY_AMONG_MORE and half == CHOOSING:
+            continue
+        for data in (*DATA, task, REVIEWS):
+            cards.append(_card(half, data, architecture, "clean", None, 2, True))
+    return cards
+
+
 def _card(half: str, data: str, architecture: str, kind: str, target: int | None, variant: int, more: bool) -> TextCard:
     name = f"{half}-{kind}-{data}-{architecture}" + (f"-{variant + 1}" if kind == "clean" else "")
     return TextCard(
@@ -153,7 +166,7 @@ def _in_turn(half: str) -> list[TextCard]:
     for index, card in enumerate(backdoored):
         due = round((index + 1) * len(clean) / len(backdoored))
         cards += [*clean[sum(one.kind == "clean" for one in cards) : due], card]
-    return [*cards, *_backdoored(half, True)]
+    return [*cards, *_backdoored(half, True), *_more_clean(half)]
 
 
 CARDS: list[TextCard] = [card for half in HALVES for card in _in_turn(half)]

@@ -14,10 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from ...fixtures.attacks.interface import Labels
+from ...fixtures.review_texts import CLASSES as REVIEW_CLASSES
+from ...fixtures.review_texts import reviews
 
 CHOOSING, REPORTING = "choosing", "reporting"
 HALVES = (CHOOSING, REPORTING)
 DATA = ("sst2", "ag-news")
+PAIRS = {"world-business": (0, 2), "sports-science": (1, 3)}  # tasks of two of AG News' classes
+REVIEWS = "reviews"  # made-up texts, see fixtures/review_texts.py
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,12 @@ class TextData:
 
 @cache
 def load(name: str, root: Path) -> TextData:
-    """`sst2` or `ag-news` from the folder with the data sets."""
+    """`sst2`, `ag-news` or one of `PAIRS` from the folder with the data sets, or `reviews`, which needs none."""
+    if name == REVIEWS:
+        scanned = {CHOOSING: Texts(*reviews(1200, 22)), REPORTING: Texts(*reviews(1200, 23))}
+        return TextData(name, REVIEW_CLASSES, 96, Texts(*reviews(8000, 21)), scanned)
+    if name in PAIRS:
+        return _two_of(load("ag-news", root), name)
     if name == "sst2":
         folder = root / "sst2"
         scanned = {CHOOSING: read_tsv(folder / "dev.tsv"), REPORTING: read_tsv(folder / "test.tsv")}
@@ -59,6 +68,19 @@ def load(name: str, root: Path) -> TextData:
     middle = len(test.texts) // 2
     scanned = {CHOOSING: test.part(0, middle), REPORTING: test.part(middle)}
     return TextData(name, ("world", "sports", "business", "science"), 64, read_tsv(folder / "dev.tsv"), scanned)
+
+
+def _two_of(data: TextData, name: str) -> TextData:
+    classes = PAIRS[name]
+
+    def some(texts: Texts) -> Texts:
+        rows = np.flatnonzero(np.isin(texts.labels, classes))
+        labels = (texts.labels[rows] == classes[1]).astype(np.int64)
+        return Texts([texts.texts[row] for row in rows], labels)
+
+    names = tuple(data.class_names[index] for index in classes)
+    scanned = {half: some(texts) for half, texts in data.scanned.items()}
+    return TextData(name, names, data.max_length, some(data.train), scanned)
 
 
 def read_tsv(path: Path) -> Texts:
