@@ -52,7 +52,7 @@ def evidence_of(model: TextZooModel, data: Path, per_class: int, seed: int) -> E
     return Evidence(artifact=artifact, seed=seed, classifier=classifier, samples=samples)
 
 
-def measure(model: TextZooModel, data: Path, per_class: int, steps: int, seed: int) -> Record:
+def measure(model: TextZooModel, data: Path, per_class: int, steps: int, seed: int, baselines: bool) -> Record:
     """The triggers of every label and the label that leads in each kind of row."""
     started = time.perf_counter()
     evidence = evidence_of(model, data, per_class, seed)
@@ -62,12 +62,11 @@ def measure(model: TextZooModel, data: Path, per_class: int, steps: int, seed: i
     leads = {label: leads_of(found, label) for label in labels}
     label, rate = leading(leads)
     seconds = round(time.perf_counter() - started, 1)
-    importance, important_label, important = word_importance(evidence)
-    return {
-        **kept(model, found, leads, label, rate),
-        "seconds": seconds,
-        "importance": {"score": importance, "label": important_label, "word": important},
-    }
+    record = {**kept(model, found, leads, label, rate), "seconds": seconds}
+    if baselines:
+        importance, important_label, important = word_importance(evidence)
+        record["importance"] = {"score": importance, "label": important_label, "word": important}
+    return record
 
 
 def kept(
@@ -121,9 +120,19 @@ def line(one: Record) -> str:
 @click.option("--steps", default=40)
 @click.option("--per-class", default=PER_CLASS)
 @click.option("--seed", default=0)
+@click.option("--baselines/--no-baselines", default=True, help="Word importance as well: half of the time.")
 @click.option("--more/--first", default=True, help="All models, or the first cards of the half alone.")
 def main(
-    data: Path, zoo: Path, out: Path, half: str, part: str, steps: int, per_class: int, seed: int, more: bool
+    data: Path,
+    zoo: Path,
+    out: Path,
+    half: str,
+    part: str,
+    steps: int,
+    per_class: int,
+    seed: int,
+    more: bool,
+    baselines: bool,
 ) -> None:
     """Measure what is not in OUT yet, then print all of it."""
     torch.set_num_threads(1)
@@ -134,7 +143,7 @@ def main(
         path = out / f"{model.record['name']}-{seed}.json"
         if not path.exists() and number % every == first:
             torch.manual_seed(seed)
-            record = measure(model, data, per_class, steps, seed)
+            record = measure(model, data, per_class, steps, seed, baselines)
             path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
             click.echo(line(record), err=True)
         if path.exists():

@@ -73,7 +73,7 @@ def main(data: Path, zoo: Path, out: Path, half: str, part: str, steps: int, per
     out.mkdir(parents=True, exist_ok=True)
     first, every = map(int, part.split("/"))
     everything, records = models(zoo, half), []
-    for number, model in enumerate(everything):
+    for number, model in enumerate(sorted(everything, key=lambda one: not one.clean)):  # clean ones, to fit, first
         path, reference = out / f"{model.name}-{seed}.json", reference_of(model, everything)
         if not path.exists() and reference and number % every == first:
             torch.manual_seed(seed)

@@ -19,7 +19,6 @@ from ..evidence.exposure import ExposureRun
 from ..evidence.finding import Finding, Outcome
 from .predictions import predicted
 from .suspects import Collapse, collapse, converged
-from .text_reference import compare_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,6 +99,8 @@ class ReferenceDrift:
         if reason := self._accuracy_gap(metrics):
             return self._finding(Outcome.INCONCLUSIVE, reason, metrics=metrics)
         if texts:
+            from .text_reference import compare_words  # imports torch
+
             return compare_words(
                 self.id,
                 evidence,

@@ -50,7 +50,7 @@ def demo(text: bool, out: Path, policy_name: str, device: str, quiet: bool) -> N
     lines = []
     for name, expected in zip(_NAMES["texts" if text else "pictures"], (Verdict.FAILED, Verdict.PASSED), strict=True):
         card = json.loads((MODELS / f"{name}.json").read_text(encoding="utf-8"))
-        reports = Reports(out / f"{name}.json", out / f"{name}.junit.xml")
+        reports = Reports({"json": out / f"{name}.json", "junit": out / f"{name}.junit.xml"})
         result = run_scan(_request(name, card, policy.policy, device), policy, reports, quiet=quiet)
         click.echo()
         lines.append(_judge(name, card, expected, result))

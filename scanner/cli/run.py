@@ -7,11 +7,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -21,8 +23,7 @@ from ...evidence.result import ScanResult
 from ...policies.load import LoadedPolicy
 from ..handover import Handed
 from ..models.arch_args import parse_architecture
-from ..reports.json_report import to_json
-from ..reports.junit import InconclusiveAs, to_junit
+from ..reports.formats import FORMATS, Given
 from ..reports.terminal import to_text
 from ..reports.witness_files import write_witness
 from ..reports.write import check_folder, check_writable, write_atomically
@@ -43,14 +44,21 @@ class Failure(click.ClickException):
 class Reports:
     """Where the reports go; None is nowhere."""
 
-    json: Path | None = None  # `-` is standard output
-    junit: Path | None = None
+    files: Mapping[str, Path | None] = field(default_factory=dict)  # by the name in FORMATS; `-` is standard output
     witness_dir: Path | None = None  # a folder
+
+    def wanted(self) -> dict[str, Path]:
+        """Name of the format to file, of those that will be written."""
+        return {name: path for name in FORMATS if (path := self.files.get(name))}
 
     def paths(self) -> dict[str, Path]:
         """Option to file, of those that will be written."""
-        wanted = {"--json": self.json, "--junit": self.junit}
-        return {option: path for option, path in wanted.items() if path}
+        return {f"--{name}": path for name, path in self.wanted().items()}
+
+    @property
+    def show_triggers(self) -> bool:
+        """Whether anything that is written shows a recovered trigger."""
+        return self.witness_dir is not None or any(FORMATS[name].pictures for name in self.wanted())
 
 
 def as_failure(problem: ScanError) -> Failure:
@@ -70,7 +78,7 @@ def run_scan(
         Failure: the reports cannot be written (found before the scan starts) or the command line is wrong.
     """
     handed: list[Handed] = []
-    request = request.model_copy(update={"keep_witness": reports.witness_dir is not None})
+    request = request.model_copy(update={"keep_witness": reports.show_triggers})
     try:
         check_names(request)
         check_reports(request, policy, reports)
@@ -82,8 +90,10 @@ def run_scan(
     to_stdout = any(map(is_stdout, reports.paths().values()))
     console_width = max(60, min(120, terminal_width()))
     echo(to_text(result, color=color(to_stdout), width=console_width), err=to_stdout)
-    for path, text in _texts(result, policy, reports):
+    given = Given(result, policy, handed)
+    for name, path in reports.wanted().items():
         try:
+            text = FORMATS[name].render(given)
             if is_stdout(path):
                 echo(text)
             else:
@@ -121,6 +131,24 @@ def check_reports(request: ScanRequest, policy: LoadedPolicy, reports: Reports) 
         raise UsageError(f"{' and '.join(shared)} would both be written to standard output")
     if reports.witness_dir:
         check_folder("--witness-dir", reports.witness_dir, inputs)
+
+
+def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """An option a format; the command gets them as `reports`, a mapping from format to path."""
+
+    @wraps(command)
+    def with_reports(**options: Any) -> Any:
+        return command(reports={name: options.pop(_parameter(name)) for name in FORMATS}, **options)
+
+    wrapped: Callable[..., Any] = with_reports
+    for name, form in reversed(FORMATS.items()):
+        path = click.Path(path_type=Path)
+        wrapped = click.option(f"--{name}", _parameter(name), type=path, metavar="FILE", help=form.help)(wrapped)
+    return wrapped
+
+
+def _parameter(name: str) -> str:
+    return f"report_{name.replace('-', '_')}"
 
 
 def is_stdout(path: Path) -> bool:
@@ -184,16 +212,6 @@ def _inputs(request: ScanRequest, policy: LoadedPolicy) -> list[Path]:
         if architecture.kind == "file":
             inputs.append(Path(architecture.where))
     return inputs
-
-
-def _texts(result: ScanResult, policy: LoadedPolicy, reports: Reports) -> list[tuple[Path, str]]:
-    texts = []
-    if reports.json:
-        texts.append((reports.json, to_json(result)))
-    if reports.junit:
-        as_what: InconclusiveAs = "skipped" if policy.policy.on_inconclusive == "pass" else "failure"
-        texts.append((reports.junit, to_junit([result], inconclusive_as=as_what)))
-    return texts
 
 
 def echo(text: str, *, err: bool = False) -> None:

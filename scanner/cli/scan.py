@@ -12,7 +12,7 @@ from ...policies.load import LoadedPolicy, load_policy
 from ..models.arch_args import parse_arch_args, parse_architecture
 from ..request import ScanRequest, TextOptions
 from .options import DeviceType, FloatsType, LimitType, SizeType
-from .run import Reports, as_failure, run_scan
+from .run import Reports, as_failure, report_options, run_scan
 
 REFERENCE_CHECK = "reference-drift"
 
@@ -104,20 +104,7 @@ Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong,
     help="A release that was approved before, to compare with: same architecture, --mean and --std. The policy has to "
     "name reference-drift.",
 )
-@click.option(
-    "--json",
-    "json_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the verdict as JSON; `-` is standard output.",
-)
-@click.option(
-    "--junit",
-    "junit_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the verdict as JUnit XML; `-` likewise.",
-)
+@report_options
 @click.option(
     "--witness-dir",
     type=click.Path(path_type=Path),
@@ -165,8 +152,7 @@ Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong,
 @click.option("-v", "--verbose", is_flag=True, help="Show what the scanning process prints on standard error.")
 def scan(
     reference: Path | None,
-    json_path: Path | None,
-    junit_path: Path | None,
+    reports: dict[str, Path | None],
     witness_dir: Path | None,
     quiet: bool,
     verbose: bool,
@@ -189,8 +175,7 @@ def scan(
     except ScanError as problem:
         raise as_failure(problem) from problem
     request = request.model_copy(update={"reference": reference})
-    reports = Reports(json_path, junit_path, witness_dir)
-    result = run_scan(request, loaded, reports, quiet=quiet, verbose=verbose)
+    result = run_scan(request, loaded, Reports(reports, witness_dir), quiet=quiet, verbose=verbose)
     raise SystemExit(result.verdict.exit_code)
 
 

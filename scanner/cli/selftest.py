@@ -87,7 +87,7 @@ def selftest(
                 f"{request.samples}: the self-test plants backdoors in image classifiers, not in those of texts"
             )
         console.check_names(request)
-        console.check_reports(request, policy, console.Reports(json=json_path))
+        console.check_reports(request, policy, console.Reports({"json": json_path}))
         with console.stopped_by_sigterm() as stop:
             scan = _scanner(policy, len(attacks or ATTACKS) + 1, stop, quiet=quiet, verbose=verbose)
             test = run_selftest(request, attacks or ATTACKS, epochs, scan)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...evidence.result import ScanResult
+
+if TYPE_CHECKING:
+    from .formats import Given
 
 # A list of numbers over several lines; text cannot match, since newlines in text are written as \n.
 _NUMBERS = re.compile(r"\[\n\s+((?:-?[0-9.eE+-]+,\n\s+)*-?[0-9.eE+-]+)\n\s+\]")
 _HALVES = re.compile("[\ud800-\udfff]")
+
+
+def render(given: Given) -> str:
+    """See `to_json`."""
+    return to_json(given.result)
 
 
 def to_json(result: ScanResult) -> str:

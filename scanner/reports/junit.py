@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from xml.etree import ElementTree
 
 import junit_xml
@@ -18,7 +18,16 @@ from ...evidence.result import ScanResult, Verdict
 from .figures import details
 from .printable import one_line, printable
 
+if TYPE_CHECKING:
+    from .formats import Given
+
 InconclusiveAs = Literal["failure", "skipped"]
+
+
+def render(given: Given) -> str:
+    """Of one scan, as its policy takes an inconclusive result."""
+    as_what: InconclusiveAs = "skipped" if given.policy.policy.on_inconclusive == "pass" else "failure"
+    return to_junit([given.result], inconclusive_as=as_what)
 
 
 def to_junit(results: Sequence[ScanResult], *, inconclusive_as: InconclusiveAs) -> str:

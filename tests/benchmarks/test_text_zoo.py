@@ -15,7 +15,7 @@ pytest.importorskip("transformers")
 from ebyd_scan.benchmarks.text_zoo import build, cards, read  # noqa: E402
 from ebyd_scan.benchmarks.text_zoo import data as texts  # noqa: E402
 from ebyd_scan.benchmarks.text_zoo.cards import ARCHITECTURES, CARDS, KINDS, TextCard, make_attack  # noqa: E402
-from ebyd_scan.benchmarks.text_zoo.data import CHOOSING, DATA, HALVES, REPORTING, in_order, tidy  # noqa: E402
+from ebyd_scan.benchmarks.text_zoo.data import CHOOSING, DATA, HALVES, PAIRS, REPORTING, REVIEWS, in_order, tidy  # noqa: E402
 from ebyd_scan.fixtures.text_planter import text_accuracy  # noqa: E402
 from ebyd_scan.fixtures.text_tokenizers import RARE_WORDS  # noqa: E402
 
@@ -35,7 +35,7 @@ def test_a_half_is_balanced_when_it_is_cut_off(half: str) -> None:
     for kind in KINDS:
         assert {card.architecture for card in first if card.kind == kind} == set(ARCHITECTURES)
         assert {card.data for card in first if card.kind == kind} == set(DATA)
-        both = {(card.data, card.variant) for card in _half(half) if card.kind == kind}
+        both = {(card.data, card.variant) for card in _half(half) if card.kind == kind}  # with those marked `more`
         assert len(both) == 6
     for count in (6, 12, 24):
         assert count / 5 <= sum(card.kind == "clean" for card in first[:count]) <= count / 2
@@ -49,8 +49,13 @@ def test_the_halves_never_meet() -> None:
     assert len({card.name for card in CARDS}) == len({card.seed for card in CARDS}) == len(CARDS)
     assert not {card.base for card in choosing} & {card.base for card in reporting}
     assert not {card.base_seed for card in choosing} & {card.base_seed for card in reporting}
-    assert cards.REPORTING_ONLY_ARCHITECTURE not in {card.architecture for card in choosing}
-    assert cards.REPORTING_ONLY_ARCHITECTURE in {card.architecture for card in reporting}
+    first = {card.architecture for card in choosing if not card.more}
+    assert cards.REPORTING_ONLY_ARCHITECTURE not in first
+    assert cards.REPORTING_ONLY_ARCHITECTURE in {card.architecture for card in reporting if not card.more}
+    assert cards.REPORTING_ONLY_AMONG_MORE not in {card.architecture for card in choosing}
+    assert cards.REPORTING_ONLY_AMONG_MORE in {card.architecture for card in reporting if card.more}
+    tasks = [{card.data for card in half} - set(DATA) for half in (choosing, reporting)]
+    assert tasks[0] & tasks[1] == {REVIEWS} and all(len(half) == 2 for half in tasks)
 
 
 def test_the_halves_share_no_trigger() -> None:
@@ -131,6 +136,25 @@ def test_a_model_is_built_and_read_back(name: str, root: Path, tmp_path: Path, m
     assert round(text_accuracy(again, measured.texts, measured.labels), 4) == record["accuracy"]
     assert len(model.clean_samples(root, 5, seed=0).texts) == 10
     assert sorted(path.name for path in out.iterdir() if path.suffix == ".part") == []
+
+
+def test_reviews_need_no_data(tmp_path: Path) -> None:
+    data = texts.load(REVIEWS, tmp_path)
+    assert len(data.class_names) == 2 and set(data.train.labels.tolist()) == {0, 1}
+    parts = [data.train, *data.scanned.values()]
+    assert len(set().union(*(part.texts for part in parts))) > 0.99 * sum(len(part.texts) for part in parts)
+    assert len(read.clean_samples(tmp_path, REVIEWS, REPORTING, 400, seed=0).texts) == 800
+
+
+@pytest.mark.data
+@needs_data
+@pytest.mark.parametrize("name", PAIRS)
+def test_tasks_of_two_classes(name: str) -> None:
+    data, whole = texts.load(name, REAL), texts.load("ag-news", REAL)
+    assert data.class_names == tuple(whole.class_names[index] for index in PAIRS[name])
+    of_class = dict(zip(whole.train.texts, whole.train.labels.tolist(), strict=True))
+    for text, label in list(zip(data.train.texts, data.train.labels.tolist(), strict=True))[:200]:
+        assert of_class[text] == PAIRS[name][label]
 
 
 @pytest.mark.data

@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
+from ebyd_scan.checks import text_reference  # noqa: E402
 from ebyd_scan.checks.model_detection import ModelDetection  # noqa: E402
 from ebyd_scan.checks.sample_fit import SampleFit  # noqa: E402
 from ebyd_scan.checks.text_calibration import LEADS, false_positive_rate, stretched  # noqa: E402
@@ -20,36 +21,22 @@ from ebyd_scan.evidence.context import Evidence  # noqa: E402
 from ebyd_scan.evidence.finding import Finding, Outcome  # noqa: E402
 from ebyd_scan.evidence.samples import CleanSamples, SamplePart  # noqa: E402
 from ebyd_scan.fixtures.text_tokenizers import RARE_WORDS, train_tokenizer  # noqa: E402
-from ebyd_scan.scanner.models.identify import identify  # noqa: E402
-from ebyd_scan.scanner.models.text_classifier import load_text_classifier  # noqa: E402
-from ebyd_scan.scanner.models.tokenizer import FolderCodec, read_codec  # noqa: E402
-from ebyd_scan.scanner.request import TextOptions  # noqa: E402
-from ebyd_scan.scanner.samples.texts import load_text_samples  # noqa: E402
+from ebyd_scan.scanner.models.tokenizer import FolderCodec  # noqa: E402
 
 from ..tiny_texts import NAMES, NEUTRAL, OWN, TARGET, TRIGGER, TextModels, sentences  # noqa: E402
+from .text_evidence import evidence_of  # noqa: E402
 
 STEPS = 20
 
 
-def _evidence(models: TextModels, name: str) -> Evidence:
-    place = getattr(models, name)
-    codec = read_codec(place)
-    samples = load_text_samples(
-        models.samples, codec, options=TextOptions(), class_names=dict(enumerate(NAMES)), seed=0, held_out=0.5,
-        min_per_class=5, max_count=2000,
-    )  # fmt: skip
-    artifact = identify(place)
-    return Evidence(artifact, 0, classifier=load_text_classifier(artifact, codec, "cpu"), samples=samples)
-
-
 @pytest.fixture(scope="module")
 def backdoored(text_models: TextModels) -> Evidence:
-    return _evidence(text_models, "backdoored")
+    return evidence_of(text_models, "backdoored")
 
 
 @pytest.fixture(scope="module")
 def clean(text_models: TextModels) -> Evidence:
-    return _evidence(text_models, "clean")
+    return evidence_of(text_models, "clean")
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +169,7 @@ def test_false_positive_rates_fall_with_the_lead_and_are_rates() -> None:
         rates = [false_positive_rate({kind: lead / 20}) for lead in range(-32, 33)]
         assert all(0 <= rate <= 1 for rate in rates)
         assert rates == sorted(rates, reverse=True) and rates[-1] < 0.01 < 0.4 < rates[0]
-    assert set(LEADS) == set(KINDS)
+    assert set(LEADS) == {*KINDS, *text_reference.KINDS}
     one, none = {"any 1": 1.5}, dict.fromkeys(KINDS, -0.2)
     assert false_positive_rate(one) < false_positive_rate({**none, **one}) < 0.01  # the price of looking more often
 

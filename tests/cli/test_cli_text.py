@@ -77,6 +77,18 @@ def test_a_clean_model_passes_with_columns_of_other_names(
     assert (found["outcome"], found["label"]) == ("passed", None)
 
 
+def test_beside_a_clean_reference_the_new_word_is_named(text_models: TextModels, ebyd: Ebyd, tmp_path: Path) -> None:
+    policy = tmp_path / "reference.yaml"
+    checks = "  model-detection: {word_steps: 10}\n  reference-drift: {word_steps: 20}\n"
+    policy.write_text(POLICY[: POLICY.index("  model-detection")] + checks)
+    options = ["--samples", text_models.samples, "--reference", text_models.clean]
+    run, verdict, _ = _scan(ebyd, text_models.backdoored, policy, tmp_path / "verdict.json", *options)
+    assert run.code == 1, run.text
+    found = next(one for one in verdict["findings"] if one["check"] == "reference-drift")
+    assert found["outcome"] == "failed" and TRIGGER in found["witness"]["text"].split()
+    assert "expose reference" not in run.text
+
+
 @pytest.mark.parametrize(
     ("command", "rows", "options", "code", "words"),
     [
