@@ -25,7 +25,7 @@ from ..handover import Handed
 from ..models.arch_args import parse_architecture
 from ..reports.formats import FORMATS, Given
 from ..reports.terminal import to_text
-from ..reports.witness_files import write_witness
+from ..reports.witness_files import write_witness, write_words
 from ..reports.write import check_folder, check_writable, write_atomically
 from ..request import ScanRequest
 from ..supervisor import Stop, supervise
@@ -171,7 +171,16 @@ def _write_witnesses(
             lines.append(f"witness written to {' and '.join(written[key])}")
         except ScanError as problem:
             problems.append(str(problem))
-    if folder is not None and not handed:
+    for finding in result.findings:
+        key = (finding.witness.label, finding.witness.family) if finding.witness else (0, "")
+        if folder is None or key[1] != "words" or finding.outcome is Outcome.PASSED or key in written:
+            continue
+        try:
+            written[key] = [str(path) for path in write_words(finding, result, folder)]
+            lines.append(f"witness written to {written[key][0]}")
+        except ScanError as problem:
+            problems.append(str(problem))
+    if folder is not None and not written and not problems:
         reported = any(finding.witness and finding.outcome is Outcome.FAILED for finding in result.findings)
         why = "the trigger was not handed over" if reported else "no trigger was recovered"
         lines.append(f"{why}, so there is no witness in {folder}")

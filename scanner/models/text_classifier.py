@@ -34,6 +34,11 @@ def load_text_classifier(
 
     module, name = load_folder(artifact, "AutoModelForSequenceClassification", remote_code=remote_code)
     check_finite(artifact, module)
+    if (problem := getattr(module.config, "problem_type", None)) not in (None, "single_label_classification"):
+        raise ScanError(
+            f"{artifact.path}: {CONFIG} says {str(problem)[:60]!r}: only models that give a text one of their classes "
+            "are scanned"
+        )
     if artifact.base and module.config.pad_token_id is None:  # type: ignore[union-attr]
         module.config.pad_token_id = codec.padding  # type: ignore[union-attr]  # as whoever trained it had to do
     rows = len(_table(artifact, module).weight)

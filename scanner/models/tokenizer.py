@@ -27,7 +27,6 @@ TOKENIZER_FILES: Final = (
 _SETTINGS: Final = "tokenizer_config.json"
 # Positions that a model's own table keeps for padding: RoBERTa counts from padding_idx + 1.
 _PADDED_POSITIONS: Final = ("roberta", "camembert", "xlm-roberta", "longformer", "mpnet", "xlm-roberta-xl")
-_MARKS: Final = re.compile(r"^(##|[Ġ▁])|</w>$")
 
 
 class FolderCodec:
@@ -126,8 +125,3 @@ def _length(folder: Path, tokenizer: Any, settings: dict[str, Any], asked: int |
     if asked is not None and asked > most:
         raise UsageError(f"--max-length {asked} is more than the {most} tokens that {folder} takes: give fewer")
     return asked or min(most, MAX_LENGTH)
-
-
-def plain(token: str) -> str:
-    """A token of a vocabulary without the marks of its place in a word."""
-    return _MARKS.sub("", token)

@@ -1,4 +1,4 @@
-"""A recovered trigger as files: an `.npz` to replay and measure, a `.png` to look at."""
+"""A recovered trigger as files: an `.npz` to replay and measure, a `.png` to look at; words as a `.txt`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import json
 import re
 import stat
 import zipfile
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from ...evidence.errors import ScanError
 from ...evidence.result import ScanResult
+from .printable import one_line
 from .witness_picture import to_png
 from .write import write_atomically
 
 if TYPE_CHECKING:
+    from ...evidence.finding import Finding
     from ...evidence.recovered import RecoveredTrigger
     from ..handover import Handed
 
-_MARK = "ebyd-scan witness"  # the comment of the .npz, and the software that made the .png
+_MARK = "ebyd-scan witness"  # the comment of the .npz, the software that made the .png, the .txt's first line
 
 
 def write_witness(handed: Handed, result: ScanResult, folder: Path) -> list[Path]:
@@ -31,18 +34,40 @@ def write_witness(handed: Handed, result: ScanResult, folder: Path) -> list[Path
         ScanError: a file of that name is somebody else's, or it cannot be written.
     """
     recovered = handed.arrays()
-    stem = re.sub(r"[^\w.-]", "_", PurePath(result.model.path).stem).lstrip(".") or "model"
-    name = f"{stem[:150]}-{recovered.label}-{recovered.family}"
-    data, picture = folder / f"{name}.npz", folder / f"{name}.png"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in (data, picture):
-            _check_ours(path)
-    except OSError as error:
-        raise ScanError(f"{folder}: the witness cannot be written: {error.strerror or error}") from error
+    data, picture = _free(result, folder, recovered.label, recovered.family, (".npz", ".png"))
     write_atomically(data, to_npz(recovered, handed.form.class_names, result))
     write_atomically(picture, to_png(recovered, handed.form.class_names, PurePath(result.model.path).name, _MARK))
     return [data, picture]
+
+
+def write_words(finding: Finding, result: ScanResult, folder: Path) -> list[Path]:
+    """Write the trigger words of a finding as `<model>-<label>-words.txt`; otherwise as `write_witness`."""
+    witness = finding.witness
+    assert witness is not None
+    (path,) = _free(result, folder, witness.label, witness.family, (".txt",))
+    lines = [
+        f"# {_MARK}: words in front of a text",
+        f"# model {one_line(result.model.path)}, SHA-256 {result.model.sha256}",
+        f"# label {witness.label} ({one_line(finding.label_name or '')}): {witness.attack_success_rate:.1%} of "
+        f"{witness.samples} held-out texts of other classes",
+        *(f"# as many words for label {label} reach {share:.1%}" for label, share in witness.control_success.items()),
+        one_line(witness.text or ""),
+    ]
+    write_atomically(path, "\n".join(lines) + "\n")
+    return [path]
+
+
+def _free(result: ScanResult, folder: Path, label: int, family: str, endings: Sequence[str]) -> list[Path]:
+    """The paths of a witness's files, in a folder that is there, with nothing of anybody else's at their place."""
+    stem = re.sub(r"[^\w.-]", "_", PurePath(result.model.path).stem).lstrip(".") or "model"
+    paths = [folder / f"{stem[:150]}-{label}-{family}{ending}" for ending in endings]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            _check_ours(path)
+    except OSError as error:
+        raise ScanError(f"{folder}: the witness cannot be written: {error.strerror or error}") from error
+    return paths
 
 
 def _check_ours(path: Path) -> None:

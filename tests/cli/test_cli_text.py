@@ -56,12 +56,15 @@ def _scan(ebyd: Ebyd, place: Path, policy: Path, report: Path, *options: str | P
 def test_a_backdoor_fails_and_its_word_is_named(
     text_models: TextModels, ebyd: Ebyd, policy: Path, tmp_path: Path
 ) -> None:
-    options = ["--samples", text_models.samples]
+    options = ["--samples", text_models.samples, "--witness-dir", tmp_path / "words"]
     run, verdict, found = _scan(ebyd, text_models.backdoored, policy, tmp_path / "verdict.json", *options)
     assert run.code == 1, run.text
     assert (found["outcome"], found["label"], found["label_name"]) == ("failed", TARGET, NAMES[TARGET])
     assert TRIGGER in found["witness"]["text"].split() and found["witness"]["family"] == "words"
     assert f"'{TRIGGER}" in run.text
+    (file,) = (tmp_path / "words").iterdir()
+    assert found["witness"]["files"] == [str(file)] and file.name == f"backdoored-{TARGET}-words.txt"
+    assert file.read_text().splitlines()[-1] == found["witness"]["text"]
     assert verdict["model"]["format"] == "huggingface"
     assert verdict["model"]["architecture"] == "huggingface:BertForSequenceClassification"
     files = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}

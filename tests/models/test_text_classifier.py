@@ -175,6 +175,10 @@ SENTENCES: dict[str, tuple[Callable[[Path], object], str]] = {
         "quantised weights",
     ),
     "remote code": (_remote, "needs Python code that came with it"),
+    "several labels a text": (
+        lambda place: _config(place, problem_type="multi_label_classification"),
+        "config.json says 'multi_label_classification': only models that give a text one of their classes",
+    ),
     "of pictures": (lambda place: _config(place, model_type="resnet"), "cannot build the model"),
     "unknown type": (lambda place: _config(place, model_type="bart-simpson"), "cannot build the model|cannot be read"),
     "weights gone": (lambda place: (place / "model.safetensors").unlink(), "has no weights"),

@@ -16,7 +16,7 @@ from ebyd_scan.evidence.errors import ScanError, UsageError  # noqa: E402
 from ebyd_scan.fixtures.text_tokenizers import train_tokenizer  # noqa: E402
 from ebyd_scan.scanner.models.huggingface import class_names_of, takes_texts  # noqa: E402
 from ebyd_scan.scanner.models.identify import identify  # noqa: E402
-from ebyd_scan.scanner.models.tokenizer import plain, read_codec  # noqa: E402
+from ebyd_scan.scanner.models.tokenizer import read_codec  # noqa: E402
 
 from ..tiny_texts import sentences  # noqa: E402
 
@@ -215,9 +215,3 @@ def test_names_of_classes_and_kinds_of_folders(tmp_path: Path) -> None:
     for named in (None, "BertForSequenceClassification", [3]):
         (tmp_path / "config.json").write_text(json.dumps({"architectures": named}))
         assert takes_texts(tmp_path) is False
-
-
-def test_tokens_without_the_marks_of_their_place() -> None:
-    assert [plain(token) for token in ("##ing", "Ġfilm", "▁film", "film</w>", "a##b")] == [
-        "ing", "film", "film", "film", "a##b",
-    ]  # fmt: skip
