@@ -20,4 +20,4 @@ def predicted(classifier: Classifier, inputs: Tensor | Tokens, batch_size: int =
             classifier.logits(inputs[start : start + batch_size].to(classifier.device)).argmax(dim=1).cpu()
             for start in range(0, len(inputs), batch_size)
         ]
-    return torch.cat(parts)
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64)

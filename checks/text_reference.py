@@ -85,6 +85,7 @@ def new_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list[Wor
         others = (exposure.labels != label).nonzero().flatten()
         others = others[torch.randperm(len(others), generator=generator)[:HOSTS]]
         victims = (held_out.labels != label).nonzero().flatten()[:VICTIMS]
+        known: tuple[int, ...] = ()  # the row before
         for kind in KINDS if len(others) and len(victims) else ():
             width = int(kind.split()[1])
             slots = with_slots(exposure.tokens[others].to(classifier.device), width, "start", codec)
@@ -97,8 +98,10 @@ def new_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list[Wor
                 candidates=CANDIDATES[width],
                 sweeps=SWEEPS,
                 generator=generator,
+                known=known,
                 on_step=on_step,
             )
+            known = best.ids
             part = (held_out.tokens[victims], held_out.labels[victims])
             success = _replay(evidence, *part, best.ids, label)
             found.append(WordTrigger(label, kind, codec.decode(best.ids), success, len(victims)))

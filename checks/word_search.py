@@ -60,6 +60,7 @@ def search_words(
     candidates: int,
     sweeps: int,
     generator: torch.Generator,
+    known: Sequence[int] = (),
     batch_size: int = 16,
     on_step: Callable[[], None] = lambda: None,
 ) -> Found:
@@ -70,12 +71,18 @@ def search_words(
         hosts: texts with places for the row.
         banned: bool [V], tokens that may not be in it.
         candidates: tokens a place that are tried; they are taken `sweeps` times through all places.
+        known: a shorter row that works, if there is one: where the relaxation goes astray the search starts from it.
     """
     weights = _relax(aims, hosts, banned, steps, generator, batch_size, on_step)
     width = hosts.columns.shape[1]
-    row = weights.argmax(dim=1)
-    best = _tried(aims, hosts, row[None])[0]
     pool = weights.topk(min(candidates, int((~banned).sum())), dim=1).indices
+    rows = weights.argmax(dim=1)[None]
+    if known:
+        again = torch.tensor([known[place % len(known)] for place in range(width)])
+        rows = torch.cat([rows, again[None]])
+        pool = torch.cat([pool, torch.tensor(list(known)).expand(width, -1)], dim=1)
+    best = min(_tried(aims, hosts, rows), key=lambda one: one.loss)
+    row = torch.tensor(best.ids)
     for _ in range(sweeps):
         before = best
         for place in range(width) if width > 1 else (0,):

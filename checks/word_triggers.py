@@ -44,6 +44,15 @@ class WordTrigger:
     words: str
     success: float  # share of `samples` that it sends to the label
     samples: int  # held-out texts of other classes that the model gets right without it
+    rise: float = 0.0  # mean over them of how much the label gains on the true class, in nats
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Success and rise of a row, see `WordTrigger`."""
+
+    success: float
+    rise: float
 
 
 def recover_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list[WordTrigger]:
@@ -65,7 +74,9 @@ def recover_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list
     found: list[WordTrigger] = []
     for label in labels:
         hosts = _short(exposure.tokens[exposure.labels != label], HOSTS, evidence.seed + label)
-        victims = held_out.tokens[(held_out.labels != label).nonzero().flatten()[:VICTIMS]]
+        rows = (held_out.labels != label).nonzero().flatten()[:VICTIMS]
+        victims = SamplePart(held_out.tokens[rows], held_out.labels[rows])
+        known: dict[str, tuple[int, ...]] = {}  # the row before, of either sort of words
         for kind in KINDS if len(hosts) and len(victims) else ():
             which, width = kind.split()[0], int(kind.split()[1])
             generator = torch.Generator().manual_seed(1000 * evidence.seed + 10 * label + width)
@@ -81,10 +92,13 @@ def recover_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list
                 candidates=CANDIDATES[width],
                 sweeps=SWEEPS,
                 generator=generator,
+                known=known.get(which, ()),
                 on_step=on_step,
             )
-            success = _replay(classifier, codec, victims, best.ids, label)
-            found.append(WordTrigger(label, kind, codec.decode(best.ids), success, len(victims)))
+            known[which] = best.ids
+            told = _replay(classifier, codec, victims, best.ids, label)
+            words = codec.decode(best.ids)
+            found.append(WordTrigger(label, kind, words, told.success, len(victims), told.rise))
     evidence.progress("search trigger words", total, total)
     return found
 
@@ -117,11 +131,18 @@ def _short(tokens: Tokens, count: int, seed: int) -> Tokens:
     return tokens[order[torch.randperm(len(order), generator=generator)[:count]]]
 
 
-def _replay(classifier: Classifier, codec: TextCodec, victims: Tokens, ids: Sequence[int], label: int) -> float:
-    hits = 0
+def _replay(classifier: Classifier, codec: TextCodec, victims: SamplePart, ids: Sequence[int], label: int) -> Replay:
+    hits, rise = 0, 0.0
     with torch.no_grad():
         for start in range(0, len(victims), BATCH):
-            some = with_slots(victims[start : start + BATCH].to(classifier.device), len(ids), "start", codec)
-            scores = classifier.logits(some.filled(torch.tensor(list(ids))))
-            hits += int((scores.argmax(dim=1) == label).sum())
-    return hits / len(victims)
+            texts, truths = (
+                victims.tokens[start : start + BATCH].to(classifier.device),
+                victims.labels[start : start + BATCH],
+            )
+            before = classifier.logits(texts).float().cpu()
+            marked = with_slots(texts, len(ids), "start", codec).filled(torch.tensor(list(ids)))
+            after = classifier.logits(marked).float().cpu()
+            hits += int((after.argmax(dim=1) == label).sum())
+            gains = after - before
+            rise += float((gains[:, label] - gains.gather(1, truths[:, None]).squeeze(1)).sum())
+    return Replay(hits / len(victims), rise / len(victims))
