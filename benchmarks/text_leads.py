@@ -141,7 +141,8 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     first, every = map(int, part.split("/"))
     records = []
-    for number, model in enumerate(models(zoo, half, more=more)):
+    everything = sorted(models(zoo, half, more=more), key=lambda one: not one.clean)  # clean ones, to fit, first
+    for number, model in enumerate(everything):
         path = out / f"{model.record['name']}-{seed}.json"
         if not path.exists() and number % every == first:
             torch.manual_seed(seed)
