@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from ..checks.text_calibration import LEADS
 from ..checks.text_detection import clearest, leading
 from ..checks.word_triggers import WordTrigger
 from .detection.statistics import auroc, auroc_interval, interval
@@ -28,7 +29,12 @@ Record = dict[str, Any]
 
 def judged(record: Record) -> tuple[int, float]:
     """The label whose leads are the most unusual, and the estimated rate of clean models that have such."""
-    return leading({int(label): lead for label, lead in record["leads"].items()})
+    return leading({int(label): counted(lead) for label, lead in record["leads"].items()})
+
+
+def counted(lead: dict[str, float]) -> dict[str, float]:
+    """The leads of the rows that count today: a record may have more."""
+    return {kind: value for kind, value in lead.items() if kind in LEADS}
 
 
 def recovered(record: Record) -> bool | None:
@@ -71,7 +77,7 @@ def fails(record: Record) -> bool | None:
     """Whether the words fail the model; None if it stays open. As `model-detection` decides, given enough texts."""
     label, rate = judged(record)
     found = [WordTrigger(one["label"], one["kind"], one["words"], one["success"], 0) for one in record["found"]]
-    shown = clearest(found, label, record["leads"][str(label)], MAX_RATE)
+    shown = clearest(found, label, counted(record["leads"][str(label)]), MAX_RATE)
     if rate <= MAX_RATE and shown.success >= MIN_SUCCESS:
         return True
     return None if rate <= MAX_RATE + UNSURE else False

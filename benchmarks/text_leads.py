@@ -80,9 +80,7 @@ def kept(
     return {
         **{key: model.record[key] for key in KEPT},
         "more": model.record["more"],
-        "found": [
-            {"label": o.label, "kind": o.kind, "words": o.words, "success": o.success, "rise": o.rise} for o in found
-        ],
+        "found": [{"label": o.label, "kind": o.kind, "words": o.words, "success": o.success} for o in found],
         "leads": {str(label): lead for label, lead in leads.items()},
         "label": label,
         "rate": rate,

@@ -29,11 +29,10 @@ class CleanLeads:
 
 
 LEADS: dict[str, CleanLeads] = {  # by the kind of row, see word_triggers.KINDS
-    "any 1": CleanLeads(0.081, 0.048, 12),
-    "any 2": CleanLeads(0.082, 0.051, 12),
-    "neutral 1": CleanLeads(0.097, 0.102, 12),
-    "neutral 2": CleanLeads(0.134, 0.112, 12),
-    "neutral 4": CleanLeads(0.160, 0.093, 12),
+    "any 1": CleanLeads(0.115, 0.083, 28),  # largest 0.37
+    "any 2": CleanLeads(0.114, 0.089, 28),  # largest 0.36
+    "neutral 1": CleanLeads(0.094, 0.098, 28),  # largest 0.36
+    "neutral 2": CleanLeads(0.116, 0.109, 28),  # largest 0.45
     "new 1": CleanLeads(0.05, 0.05, 12),
     "new 2": CleanLeads(0.05, 0.05, 12),
     "new 4": CleanLeads(0.05, 0.05, 12),

@@ -27,7 +27,7 @@ from .word_search import search_words, toward
 if TYPE_CHECKING:
     from torch import Tensor
 
-KINDS = ("any 1", "any 2", "neutral 1", "neutral 2", "neutral 4")  # which words, and how many in a row
+KINDS = ("any 1", "any 2", "neutral 1", "neutral 2")  # which words, and how many in a row
 HOSTS = 24  # texts that a row is searched on
 VICTIMS = 200  # held-out texts that it is replayed on
 BATCH = 128
@@ -44,15 +44,6 @@ class WordTrigger:
     words: str
     success: float  # share of `samples` that it sends to the label
     samples: int  # held-out texts of other classes that the model gets right without it
-    rise: float = 0.0  # mean over them of how much the label gains on the true class, in nats
-
-
-@dataclass(frozen=True)
-class Replay:
-    """Success and rise of a row, see `WordTrigger`."""
-
-    success: float
-    rise: float
 
 
 def recover_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list[WordTrigger]:
@@ -74,8 +65,7 @@ def recover_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list
     found: list[WordTrigger] = []
     for label in labels:
         hosts = _short(exposure.tokens[exposure.labels != label], HOSTS, evidence.seed + label)
-        rows = (held_out.labels != label).nonzero().flatten()[:VICTIMS]
-        victims = SamplePart(held_out.tokens[rows], held_out.labels[rows])
+        victims = held_out.tokens[(held_out.labels != label).nonzero().flatten()[:VICTIMS]]
         known: dict[str, tuple[int, ...]] = {}  # the row before, of either sort of words
         for kind in KINDS if len(hosts) and len(victims) else ():
             which, width = kind.split()[0], int(kind.split()[1])
@@ -96,9 +86,8 @@ def recover_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list
                 on_step=on_step,
             )
             known[which] = best.ids
-            told = _replay(classifier, codec, victims, best.ids, label)
-            words = codec.decode(best.ids)
-            found.append(WordTrigger(label, kind, words, told.success, len(victims), told.rise))
+            success = _replay(classifier, codec, victims, best.ids, label)
+            found.append(WordTrigger(label, kind, codec.decode(best.ids), success, len(victims)))
     evidence.progress("search trigger words", total, total)
     return found
 
@@ -131,18 +120,11 @@ def _short(tokens: Tokens, count: int, seed: int) -> Tokens:
     return tokens[order[torch.randperm(len(order), generator=generator)[:count]]]
 
 
-def _replay(classifier: Classifier, codec: TextCodec, victims: SamplePart, ids: Sequence[int], label: int) -> Replay:
-    hits, rise = 0, 0.0
+def _replay(classifier: Classifier, codec: TextCodec, victims: Tokens, ids: Sequence[int], label: int) -> float:
+    hits = 0
     with torch.no_grad():
         for start in range(0, len(victims), BATCH):
-            texts, truths = (
-                victims.tokens[start : start + BATCH].to(classifier.device),
-                victims.labels[start : start + BATCH],
-            )
-            before = classifier.logits(texts).float().cpu()
-            marked = with_slots(texts, len(ids), "start", codec).filled(torch.tensor(list(ids)))
-            after = classifier.logits(marked).float().cpu()
-            hits += int((after.argmax(dim=1) == label).sum())
-            gains = after - before
-            rise += float((gains[:, label] - gains.gather(1, truths[:, None]).squeeze(1)).sum())
-    return Replay(hits / len(victims), rise / len(victims))
+            some = with_slots(victims[start : start + BATCH].to(classifier.device), len(ids), "start", codec)
+            scores = classifier.logits(some.filled(torch.tensor(list(ids))))
+            hits += int((scores.argmax(dim=1) == label).sum())
+    return hits / len(victims)
