@@ -13,6 +13,7 @@ from ...evidence.errors import ScanError, UsageError
 from ...policies.load import LoadedPolicy
 from ..project.load import ScanEntry, load_project, pick
 from ..project.model import PROJECT_FILE
+from ..reports.printable import one_line
 from ..reports.write import check_folder, check_writable
 from ..request import ScanRequest
 from ..supervisor import Stop
@@ -64,7 +65,7 @@ def scan_project(ctx: click.Context, project: Path | None, only: tuple[str, ...]
         )
     overrides = _overrides(ctx)
     try:
-        orders = [_order(entry, overrides, file) for entry in pick(load_project(file), only, file)]
+        orders = [order_of(entry, overrides, file) for entry in pick(load_project(file), only, file)]
         _check_places(orders, file)
     except ScanError as problem:
         raise as_failure(problem) from problem
@@ -104,7 +105,8 @@ def _overrides(ctx: click.Context) -> dict[str, object]:
     return {name: ctx.params[name] for name in FOR_ALL if name in given}
 
 
-def _order(entry: ScanEntry, overrides: dict[str, object], file: Path) -> _Order:
+def order_of(entry: ScanEntry, overrides: dict[str, object], file: Path) -> _Order:
+    """One model's scan, with its policy read. Raises UsageError, which names file and model."""
     options = {**entry.options, "allow_pickle": False, "trust_remote_code": False, **overrides}
     try:
         policy, request = read_request(reference=entry.reference, **options)
@@ -150,7 +152,9 @@ def _scan(order: _Order, stop: Stop, *, quiet: bool, verbose: bool) -> int:
 def _summary(orders: Sequence[_Order], codes: dict[str, int]) -> str:
     """A line a model, and how many there are of each kind."""
     width = max(len(WORDS[code]) for code in codes.values())
-    lines = [f"{WORDS[codes[order.name]]:{width}}  {order.name}  {order.request.model}" for order in orders]
+    lines = [
+        f"{WORDS[codes[order.name]]:{width}}  {order.name}  {one_line(str(order.request.model))}" for order in orders
+    ]
     counts = [
         f"{sum(one == code for one in codes.values())} {WORDS[code].lower()}"
         for code in WORST_FIRST
