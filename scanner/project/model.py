@@ -118,7 +118,7 @@ class Defaults(_Part):
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(None, description="seed of every random draw")
     timeout: Annotated[float, Field(gt=0, le=1e9)] | None = Field(None, description="seconds the scan may take")
     memory: Annotated[float, Field(gt=0, le=1e9)] | None = Field(None, description="GiB the scan may use")
-    reports: ReportPaths | None = Field(None, description="files for reports, by format")  # type: ignore[valid-type]
+    reports: ReportPaths | None = Field(None, description="files for reports, by format")
     witness_dir: _Path | None = Field(None, description="folder for recovered triggers")
 
     @field_validator("seed", "max_length", "size", mode="before")
