@@ -6,6 +6,7 @@ import os
 import pty
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 import yaml
 
 ENTRY = "from ebyd_scan.scanner.cli.main import main; main()"
+INTERRUPT = "\x03"
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def _asked(folder: Path, arguments: list[str], answers: list[str]) -> tuple[int,
         text=True,
     )
     os.close(theirs)
-    shown, left, deadline = "", list(answers), time.monotonic() + 30
+    shown, left, deadline = "", list(answers), time.monotonic() + 60
     while time.monotonic() < deadline:
         if not select.select([ours], [], [], 0.2)[0]:
             continue
@@ -48,8 +50,14 @@ def _asked(folder: Path, arguments: list[str], answers: list[str]) -> tuple[int,
             break
         shown += part
         if shown.endswith(": ") and left:
-            os.write(ours, (left.pop(0) + "\n").encode())
+            answer = left.pop(0)
+            if answer == INTERRUPT:
+                process.send_signal(signal.SIGINT)
+            else:
+                os.write(ours, (answer + "\n").encode())
             shown += "|"
+    else:
+        process.kill()
     assert process.stdout
     out = process.stdout.read()
     code = process.wait(timeout=10)
@@ -78,7 +86,7 @@ def test_asked_on_a_terminal(ebyd: Callable[..., Any], folder: Path) -> None:
 
 
 def test_an_interrupted_question_writes_nothing(folder: Path) -> None:
-    code, shown, _ = _asked(folder, [], ["\x03"])
+    code, shown, _ = _asked(folder, [], [INTERRUPT])
     assert code == 130 and "interrupted" in shown
     assert not (folder / "ebyd-scan.yaml").exists()
 

@@ -46,6 +46,7 @@ def write(tmp_path: Path, models: Path) -> Callable[..., Path]:
     return go
 
 
+@pytest.mark.slow
 def test_a_backdoored_and_a_clean_model(
     ebyd: Callable[..., Any], write: Callable[..., Path], fast_policy: Path, models: Path
 ) -> None:
@@ -113,7 +114,7 @@ def test_the_worst_code_wins(codes: list[int], expected: int) -> None:
         ("  - {{name: b, model: m, reports: {{json: ebyd-scan.yaml}}}}\n", [], "is an input of this scan"),
         ("  - {{name: b, model: m, reports: {{json: file.yaml}}}}\n", [], "is an input of this scan"),
         ("  - {{name: b, model: m, reports: {{json: file.yaml/x.json}}}}\n", [], "is not a folder"),
-        ("  - {{name: b, model: m, seed: -1}}\n", [], "ebyd-scan.yaml:14:31: models.1.seed must be at least 0"),
+        ("  - {{name: b, model: m, seed: -1}}\n", [], "ebyd-scan.yaml:15:31: models.1.seed must be at least 0"),
         ("  - {{name: b, model: m, allow-pickle: true}}\n", [], "cannot be set in a project file"),
         ("", ["--samples", "x"], "--samples is about one model"),
         ("", ["--json", "x"], "--json is about one model"),
