@@ -40,7 +40,7 @@ def _asked(folder: Path, arguments: list[str], answers: list[str]) -> tuple[int,
         text=True,
     )
     os.close(theirs)
-    shown, left, deadline = "", list(answers), time.monotonic() + 60
+    shown, left, deadline = "", list(answers), time.monotonic() + 100  # a busy machine
     while time.monotonic() < deadline:
         if not select.select([ours], [], [], 0.2)[0]:
             continue
