@@ -69,7 +69,7 @@ def _wish(detail: dict[str, Any], path: Path, document: Document) -> str:
         return f"must be {_KINDS[kind]}, not {got}"
     if kind in _BOUNDS:
         words, bound = _BOUNDS[kind]
-        return f"must be {words} {context[bound]:g}, not {got}"
+        return f"must be {words} {context[bound]:.10g}, not {got}"
     if kind == "literal_error":
         valid = str(context["expected"])
         near = suggest(str(detail["input"]), valid.replace(" or ", ", ").replace("'", "").split(", "))

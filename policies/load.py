@@ -14,13 +14,12 @@ from pydantic import BaseModel, ValidationError
 from ..evidence.errors import UsageError
 from .explain import explain
 from .model import ON_INCONCLUSIVE, ExposureSettings, Limits, Policy, SampleSettings
-from .parse import Document, Problem, at, parse
+from .parse import Document, Problem, at
 from .parse import Path as KeyPath
 from .plugins import CHECKS, EXPOSERS, options_model, plugin_class, settings_model, suggest
+from .yaml_file import document_of, mistakes, read_bytes
 
 Model = TypeVar("Model", bound=BaseModel)
-MAX_BYTES = 1 << 20
-MAX_TOLD = 50
 BUILT_IN_ORDER = ("release-gate", "quick", "audit")
 
 
@@ -64,49 +63,19 @@ def load_policy(name_or_path: str) -> LoadedPolicy:
 
 def _read(name: str) -> bytes:
     path = Path(name)
-    try:
-        if path.is_dir():
-            raise UsageError(f"{name}: is a folder, not a policy file")
-        if not path.exists():
-            looks_like_a_file = path.suffix or len(path.parts) > 1
-            also = "" if looks_like_a_file else f" and no built-in policy; {suggest(name, BUILT_IN_ORDER)}"
-            raise UsageError(f"{name}: there is no such file{also}")
-        if not path.is_file():
-            raise UsageError(f"{name}: is not a regular file")
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"{name}: cannot be read: {reason}") from error
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"{name}: is larger than 1 MiB, which no policy is")
-    return data
+    looks_like_a_file = path.suffix or len(path.parts) > 1
+    also = "" if looks_like_a_file else f" and no built-in policy; {suggest(name, BUILT_IN_ORDER)}"
+    return read_bytes(name, missing=also)
 
 
 def _validate(data: bytes, name: str) -> Policy:
-    if b"\0" in data:
-        raise UsageError(f"{name}: is a binary file, not YAML text")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{name}:{line}: is not UTF-8 text") from error
-    document = parse(text)
+    document = document_of(data, name)
     policy, problems = None, document.problems
     if not problems:
         policy, problems = _policy(document)
     if policy is None or problems:
-        lines = sorted(problems, key=lambda p: (p.line or 0, p.column or 0))
-        told = [_line(name, problem) for problem in lines[:MAX_TOLD]]
-        if len(lines) > MAX_TOLD:
-            told.append(f"{name}: and {len(lines) - MAX_TOLD} more")
-        raise UsageError("\n".join(told))
+        raise mistakes(name, problems)
     return policy
-
-
-def _line(name: str, problem: Problem) -> str:
-    place = f"{name}:{problem.line}:{problem.column}" if problem.line else name
-    return f"{place}: {problem.sentence}"
 
 
 def _policy(document: Document) -> tuple[Policy | None, list[Problem]]:

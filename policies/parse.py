@@ -50,8 +50,11 @@ def at(mark: Mark | None, sentence: str) -> Problem:
     return Problem(sentence, mark.line + 1, mark.column + 1) if mark else Problem(sentence)
 
 
-def parse(text: str) -> Document:
-    """Read one YAML document; what is wrong with it is in `problems`, and `data` counts only where there are none."""
+def parse(text: str, kind: str = "policy", *, max_events: int = MAX_EVENTS) -> Document:
+    """Read one YAML document; what is wrong with it is in `problems`, and `data` counts only where there are none.
+
+    `kind` is what the document should be, for the sentences.
+    """
     document = Document()
     bad = yaml.reader.Reader.NON_PRINTABLE.search(text)
     if bad:
@@ -60,7 +63,7 @@ def parse(text: str) -> Document:
         document.problems.append(Problem(f"character U+{ord(bad.group()):04X} is not allowed", line, column))
         return document
     try:
-        problem = _refuse(text)
+        problem = _refuse(text, kind, max_events)
         if problem is None:
             root = yaml.compose(text, Loader=yaml.SafeLoader)
             if root is not None:
@@ -73,20 +76,20 @@ def parse(text: str) -> Document:
     return document
 
 
-def _refuse(text: str) -> Problem | None:
+def _refuse(text: str, kind: str, max_events: int) -> Problem | None:
     """Aliases, anchors, further documents, deep nesting and endless lists, seen before anything is built from them."""
     depth = documents = 0
     for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
-        if count == MAX_EVENTS:
-            return at(event.start_mark, "goes on for longer than any policy does")
+        if count == max_events:
+            return at(event.start_mark, f"goes on for longer than any {kind} does")
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                return at(event.start_mark, "a policy is one document, and a second one starts here")
+                return at(event.start_mark, f"a {kind} is one document, and a second one starts here")
         elif isinstance(event, yaml.AliasEvent):
-            return at(event.start_mark, f"aliases are not allowed in a policy: write the value out (*{event.anchor})")
+            return at(event.start_mark, f"aliases are not allowed in a {kind}: write the value out (*{event.anchor})")
         elif isinstance(event, yaml.NodeEvent) and event.anchor:
-            return at(event.start_mark, f"anchors are not allowed in a policy: remove &{event.anchor}")
+            return at(event.start_mark, f"anchors are not allowed in a {kind}: remove &{event.anchor}")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:

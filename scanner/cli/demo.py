@@ -13,7 +13,7 @@ from ...evidence.result import ScanResult, Verdict
 from ...policies.load import load_policy
 from ...policies.model import Policy
 from ..request import ScanRequest
-from .options import DeviceType
+from .options import DeviceType, PolicyType
 from .run import Failure, Reports, as_failure, run_scan
 
 MODELS = Path(__file__).parents[2] / "fixtures" / "models"
@@ -29,10 +29,13 @@ _NAMES = {"pictures": ("digits-badnets", "digits-clean"), "texts": ("reviews-bad
     show_default=True,
     help="Folder for the JSON and JUnit reports.",
 )
-@click.option("--policy", "policy_name", default="release-gate", show_default=True, metavar="NAME|FILE")
+@click.option(
+    "--policy", "policy_name", type=PolicyType(), default="release-gate", show_default=True, metavar="NAME|FILE"
+)
 @click.option("--device", type=DeviceType(), default="auto", show_default=True, metavar="auto|cpu|cuda[:N]")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-def demo(text: bool, out: Path, policy_name: str, device: str, quiet: bool) -> None:
+@click.option("-v", "--verbose", is_flag=True, help="Show what the scanning process prints on standard error.")
+def demo(text: bool, out: Path, policy_name: str, device: str, quiet: bool, verbose: bool) -> None:
     """Scan a shipped backdoored model (it fails) and a shipped clean one (it passes).
 
     Both recognise handwritten digits. The first was trained on data in which one image in ten carried a small
@@ -51,7 +54,7 @@ def demo(text: bool, out: Path, policy_name: str, device: str, quiet: bool) -> N
     for name, expected in zip(_NAMES["texts" if text else "pictures"], (Verdict.FAILED, Verdict.PASSED), strict=True):
         card = json.loads((MODELS / f"{name}.json").read_text(encoding="utf-8"))
         reports = Reports({"json": out / f"{name}.json", "junit": out / f"{name}.junit.xml"})
-        result = run_scan(_request(name, card, policy.policy, device), policy, reports, quiet=quiet)
+        result = run_scan(_request(name, card, policy.policy, device), policy, reports, quiet=quiet, verbose=verbose)
         click.echo()
         lines.append(_judge(name, card, expected, result))
     for _, line in lines:

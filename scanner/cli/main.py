@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 # name -> (module:attribute, one-line help); the line stands here so that --help imports nothing.
 COMMANDS = {
@@ -22,6 +23,16 @@ COMMANDS = {
         "Plant known backdoors in copies of a model and say which a scan catches.",
     ),
     "policy": ("ebyd_scan.scanner.cli.policy:policy", "List, show and validate policies."),
+    "init": ("ebyd_scan.scanner.cli.init:init", "Write ebyd-scan.yaml, the models of a project and how to scan them."),
+    "project": ("ebyd_scan.scanner.cli.project:project", "Check a project file, print its JSON Schema."),
+    "verify-report": (
+        "ebyd_scan.scanner.cli.verify_report:verify_report",
+        "Say whether what a report names has changed, and whether it was edited.",
+    ),
+    "completion": (
+        "ebyd_scan.scanner.cli.completion:completion",
+        "Print the script that completes commands in a shell.",
+    ),
     "demo": ("ebyd_scan.scanner.cli.demo:demo", "Scan a shipped backdoored and a shipped clean model."),
 }
 
@@ -78,6 +89,11 @@ class LazyGroup(click.Group):
             near = difflib.get_close_matches(args[0], COMMANDS, 1)
             hint = f"did you mean '{near[0]}'?" if near else f"the commands are {', '.join(COMMANDS)}."
             raise click.UsageError(f"No such command '{args[0]}': {hint}", ctx) from problem
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands by their table, since importing each takes longer than a person waits for a Tab."""
+        named = [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)]
+        return named + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -6,6 +6,7 @@ import math
 import re
 
 import click
+from click.shell_completion import CompletionItem
 
 
 class FloatsType(click.ParamType[tuple[float, ...]]):
@@ -70,3 +71,21 @@ class DeviceType(click.ParamType[str]):
         if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", str(value)):
             self.fail(f"{value!r} is none of auto, cpu, cuda, cuda:N", param, ctx)
         return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in ("auto", "cpu", "cuda") if name.startswith(incomplete)]
+
+
+class PolicyType(click.ParamType[str]):
+    """The name of a built-in policy, or a file."""
+
+    name = "policy"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from ...policies.load import built_in_names
+
+        names = [CompletionItem(name) for name in built_in_names() if name.startswith(incomplete)]
+        return names or [CompletionItem(incomplete, type="file")]

@@ -71,10 +71,13 @@ def list_policies() -> None:
     import shutil
     import textwrap
 
+    from .run import color
+
     width = max(len(name) for name, _ in rows) + 2
     for name, description in rows:
         lines = textwrap.wrap(description, max(20, shutil.get_terminal_size().columns - width))
-        click.echo(click.style(name.ljust(width), bold=True) + f"\n{' ' * width}".join(lines))
+        padded = name.ljust(width)
+        click.echo((click.style(padded, bold=True) if color(err=False) else padded) + f"\n{' ' * width}".join(lines))
 
 
 @policy.command("show", short_help="Print a built-in policy as YAML.")

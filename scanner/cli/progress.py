@@ -1,9 +1,10 @@
-"""Progress on standard error: a bar on a terminal, a line a stage elsewhere."""
+"""Progress on standard error: a bar on a terminal, elsewhere a line a stage with the seconds since the start."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,14 +43,20 @@ def _bar() -> Iterator[Progress]:
 
 def _lines() -> Progress:
     seen: set[str] = set()
+    started = time.monotonic()
 
     def callback(stage: str, done: int, total: int) -> None:
         if stage not in seen:
             seen.add(stage)
-            with contextlib.suppress(OSError):  # nobody may be listening any more (`2>&1 | head -1`)
-                print(f"ebyd-scan: {_plain(stage)}", file=sys.stderr, flush=True)
+            log(f"{time.monotonic() - started:6.1f} s  {_plain(stage)}")
 
     return callback
+
+
+def log(line: str) -> None:
+    """A line on standard error."""
+    with contextlib.suppress(OSError):  # nobody may be listening any more (`2>&1 | head -1`)
+        print(f"ebyd-scan: {line}", file=sys.stderr, flush=True)
 
 
 def _plain(stage: str) -> str:

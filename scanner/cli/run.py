@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -40,6 +40,14 @@ class Failure(click.ClickException):
         self.exit_code = exit_code  # type: ignore[misc]  # click declares it for the class
 
 
+class UnwrittenReport(Failure):
+    """The model was scanned, and a report of it could not be written."""
+
+    def __init__(self, message: str, result: ScanResult) -> None:
+        super().__init__(message, 3)
+        self.result = result
+
+
 @dataclass(frozen=True)
 class Reports:
     """Where the reports go; None is nowhere."""
@@ -67,23 +75,30 @@ def as_failure(problem: ScanError) -> Failure:
 
 
 def run_scan(
-    request: ScanRequest, policy: LoadedPolicy, reports: Reports, *, quiet: bool = False, verbose: bool = False
+    request: ScanRequest,
+    policy: LoadedPolicy,
+    reports: Reports,
+    *,
+    quiet: bool = False,
+    verbose: bool = False,
+    stop: Stop | None = None,
 ) -> ScanResult:
     """Scan, print the verdict, write the reports.
 
     The verdict goes to standard error where a report goes to standard output. SIGTERM ends the scan, and the reports
-    say so.
+    say so; whoever gives a `stop` listens for it.
 
     Raises:
         Failure: the reports cannot be written (found before the scan starts) or the command line is wrong.
+        UnwrittenReport: the scan has ended, and a report could not be written.
     """
     handed: list[Handed] = []
     request = request.model_copy(update={"keep_witness": reports.show_triggers})
     try:
         check_names(request)
         check_reports(request, policy, reports)
-        with show_progress(quiet) as progress, stopped_by_sigterm() as stop:
-            result = supervise(request, policy, progress=progress, verbose=verbose, stop=stop, keep=handed.append)
+        with show_progress(quiet) as progress, nullcontext(stop) if stop else stopped_by_sigterm() as stopped:
+            result = supervise(request, policy, progress=progress, verbose=verbose, stop=stopped, keep=handed.append)
     except ScanError as problem:
         raise as_failure(problem) from problem
     result, problems = _write_witnesses(result, handed, reports.witness_dir, quiet)
@@ -101,7 +116,7 @@ def run_scan(
         except ScanError as problem:
             problems.append(str(problem))
     if problems:
-        raise Failure("; ".join(problems), 3)
+        raise UnwrittenReport("; ".join(problems), result)
     return result
 
 
@@ -125,7 +140,7 @@ def stopped_by_sigterm() -> Iterator[Stop]:
 
 def check_reports(request: ScanRequest, policy: LoadedPolicy, reports: Reports) -> None:
     """Raises UsageError if a report cannot be written, before any work is done."""
-    paths, inputs = reports.paths(), _inputs(request, policy)
+    paths, inputs = reports.paths(), inputs_of_scan(request, policy)
     check_writable({option: path for option, path in paths.items() if not is_stdout(path)}, inputs=inputs)
     if len(shared := [option for option, path in paths.items() if is_stdout(path)]) > 1:
         raise UsageError(f"{' and '.join(shared)} would both be written to standard output")
@@ -210,7 +225,7 @@ def check_names(request: ScanRequest) -> None:
             raise ScanError(f"{told}: the name is not valid UTF-8, so no report could hold it: rename it") from None
 
 
-def _inputs(request: ScanRequest, policy: LoadedPolicy) -> list[Path]:
+def inputs_of_scan(request: ScanRequest, policy: LoadedPolicy) -> list[Path]:
     """Every file of the user's that a report could overwrite."""
     inputs = [request.model, request.samples]
     inputs += [path for path in (request.classes_file, request.reference, request.base_model) if path]
@@ -226,7 +241,7 @@ def _inputs(request: ScanRequest, policy: LoadedPolicy) -> list[Path]:
 def echo(text: str, *, err: bool = False) -> None:
     """To standard output, or error; the exit code stands even where nobody reads to the end (`| head -1`)."""
     try:
-        click.echo(text, nl=False, err=err)
+        click.echo(text, nl=False, err=err, color=True)  # whether there are any was decided before
     except OSError as problem:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         # else the interpreter stumbles over the rest when it leaves
@@ -245,6 +260,12 @@ def terminal_width(without: int = 100) -> int:
 
 
 def color(err: bool) -> bool:
-    """Whether standard output, or error, shows colours."""
+    """Whether standard output, or error, shows colours: a terminal does.
+
+    `NO_COLOR` (no-color.org) takes them away and `FORCE_COLOR` (force-color.org) brings them into pipes, for the logs
+    of CI systems that show them; both count when they are not empty, and the first one wins.
+    """
     stream = sys.stderr if err else sys.stdout
-    return stream is not None and stream.isatty() and not os.environ.get("NO_COLOR")
+    if stream is None or os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ...evidence.errors import ScanError, UsageError
 from ...policies.load import LoadedPolicy, load_policy
 from ..models.arch_args import parse_arch_args, parse_architecture
 from ..request import ScanRequest, TextOptions
-from .options import DeviceType, FloatsType, LimitType, SizeType
+from .options import DeviceType, FloatsType, LimitType, PolicyType, SizeType
 from .run import Reports, as_failure, report_options, run_scan
 
 REFERENCE_CHECK = "reference-drift"
@@ -25,6 +27,8 @@ Examples:
   ebyd-scan scan net.pth --architecture my_package.nets:small --samples clean/
   ebyd-scan scan my-text-classifier/ --samples reviews.tsv
   ebyd-scan scan my-adapter/ --base-model bert/ --samples reviews.tsv
+  ebyd-scan scan                    # the models that ebyd-scan.yaml lists
+  ebyd-scan scan --only resnet -q   # one of them
 
 \b
 Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong,
@@ -32,12 +36,35 @@ Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong,
 """
 
 
+def _models_of_project(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from ..project.load import load_project
+    from ..project.model import PROJECT_FILE
+
+    try:
+        entries = load_project(Path(ctx.params.get("project") or PROJECT_FILE))
+    except ScanError:
+        return []
+    return [CompletionItem(entry.name) for entry in entries if entry.name.startswith(incomplete)]
+
+
 @click.command(epilog=EXAMPLES)
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--project",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Without MODEL: scan the models that this file lists.  [default: ebyd-scan.yaml]",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=_models_of_project,
+    help="Of the project's models this one; may be repeated.",
+)
 @click.option(
     "--samples",
     type=click.Path(path_type=Path),
-    required=True,
     metavar="PATH",
     help="Clean labelled samples: a folder of class folders, or an .npz with x and y; texts as .csv, .tsv, .jsonl or "
     ".parquet with text and label.",
@@ -92,6 +119,7 @@ Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong,
 @click.option(
     "--policy",
     "policy_name",
+    type=PolicyType(),
     default="release-gate",
     show_default=True,
     metavar="NAME|FILE",
@@ -151,6 +179,8 @@ Exit codes: 0 passed, 1 failed the policy, 2 usage or policy file wrong,
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what the scanning process prints on standard error.")
 def scan(
+    project: Path | None,
+    only: tuple[str, ...],
     reference: Path | None,
     reports: dict[str, Path | None],
     witness_dir: Path | None,
@@ -164,17 +194,21 @@ def scan(
     Hugging Face folder. A folder brings its own image processor: --mean, --std and --size are not needed. Text
     classifiers are scanned as Hugging Face folders with their tokenizer, on a table of texts. A LoRA adapter's folder
     is scanned with its model's: --base-model.
+
+    Without MODEL the models of a project are scanned, each with the options that `ebyd-scan.yaml` gives it.
     """
+    if shared["model"] is None:
+        from .scan_project import scan_project
+
+        raise SystemExit(scan_project(click.get_current_context(), project, only, quiet=quiet, verbose=verbose))
+    if project or only:
+        raise click.UsageError(f"{'--project' if project else '--only'} goes without MODEL: the project names its own.")
+    if shared["samples"] is None:
+        raise click.UsageError("Missing option '--samples'.")
     try:
-        loaded, request = read_request(**shared)
-        if reference and REFERENCE_CHECK not in loaded.policy.checks:
-            raise UsageError(
-                f"--reference {reference}: the policy {shared['policy_name']} does not compare with it; add "
-                f"`{REFERENCE_CHECK}: {{}}` to its checks"
-            )
+        loaded, request = read_request(reference=reference, **shared)
     except ScanError as problem:
         raise as_failure(problem) from problem
-    request = request.model_copy(update={"reference": reference})
     result = run_scan(request, loaded, Reports(reports, witness_dir), quiet=quiet, verbose=verbose)
     raise SystemExit(result.verdict.exit_code)
 
@@ -185,7 +219,7 @@ def read_request(
     samples: Path,
     classes_file: Path | None,
     architecture: str | None,
-    arch_args: tuple[str, ...],
+    arch_args: tuple[str, ...] | Mapping[str, Any],
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
     size: tuple[int, int] | None,
@@ -197,6 +231,7 @@ def read_request(
     allow_pickle: bool,
     trust_remote_code: bool,
     base_model: Path | None = None,
+    reference: Path | None = None,
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
@@ -204,12 +239,18 @@ def read_request(
 ) -> tuple[LoadedPolicy, ScanRequest]:
     """The policy and the request from the options that every command has that scans. Raises ScanError."""
     loaded = with_limits(load_policy(policy_name), timeout, memory)
-    arguments = parse_arch_args(list(arch_args))
+    arguments = dict(arch_args) if isinstance(arch_args, Mapping) else parse_arch_args(list(arch_args))
+    if reference and REFERENCE_CHECK not in loaded.policy.checks:
+        raise UsageError(
+            f"--reference {reference}: the policy {policy_name} does not compare with it; add "
+            f"`{REFERENCE_CHECK}: {{}}` to its checks"
+        )
     if architecture:
         parse_architecture(architecture)
     return loaded, ScanRequest(
         model=model,
         base_model=base_model,
+        reference=reference,
         samples=samples,
         policy=loaded.policy,
         architecture=architecture,

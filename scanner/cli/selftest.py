@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,10 @@ SHARED = frozenset({
 
 
 def _shared() -> list[click.Parameter]:
-    return [parameter for parameter in scan_command.params if parameter.name in SHARED]
+    shared = [copy.copy(parameter) for parameter in scan_command.params if parameter.name in SHARED]
+    for parameter in shared:  # a scan may take them from a project file
+        parameter.required = parameter.name in ("model", "samples")
+    return shared
 
 
 @click.command(params=_shared(), epilog=EXAMPLES)

@@ -40,4 +40,6 @@ class Format:
 FORMATS: dict[str, Format] = {  # the option without its dashes
     "json": Format("json_report", "Write the verdict as JSON; `-` is standard output."),
     "junit": Format("junit", "Write the verdict as JUnit XML; `-` likewise."),
+    "statement": Format("statement", "Write an in-toto statement with all digests, ready to be signed."),
+    "cyclonedx": Format("cyclonedx", "Write the model as CycloneDX 1.6 (ML-BOM) with what was found."),
 }

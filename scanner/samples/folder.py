@@ -67,8 +67,7 @@ class FolderSource:
             name = file.relative_to(self._root).as_posix()
             try:
                 data = _bytes(file)
-                # Name and contents each as a digest of fixed length: no two folders can read as the same bytes.
-                digest.update(hashlib.sha256(os.fsencode(name)).digest() + hashlib.sha256(data).digest())
+                digest.update(_entry_digest(name, data))
                 if position not in wanted:
                     continue
                 pixels = decode(data, self._channels, self._size)
@@ -100,6 +99,31 @@ class FolderSource:
         if self._classes_file is not None:
             digest.update(hashlib.sha256(self._classes_file.read_bytes()).digest())
         return _stacked(images), digest.hexdigest()
+
+
+def folder_digest(root: Path, classes_file: Path | None = None) -> str:
+    """The digest that `FolderSource.read` gives, without decoding anything.
+
+    Raises ScanError if something cannot be read.
+    """
+    inside = root.resolve()
+    folders = [entry for entry in _entries(root, inside) if entry.is_dir()]
+    files = [(file.relative_to(root).as_posix(), file) for folder in folders for file in _images(folder, inside)]
+    own = root / CLASSES_FILE
+    digest = hashlib.sha256()
+    try:
+        for name, file in sorted(files):
+            digest.update(_entry_digest(name, _bytes(file)))
+        if listed_in := classes_file or (own if own.is_file() else None):
+            digest.update(hashlib.sha256(listed_in.read_bytes()).digest())
+    except (OSError, UnreadableImage) as error:
+        raise ScanError(f"{root}: cannot be read ({error}); check its permissions") from None
+    return digest.hexdigest()
+
+
+def _entry_digest(name: str, data: bytes) -> bytes:
+    """Name and contents each as a digest of fixed length: no two folders can read as the same bytes."""
+    return hashlib.sha256(os.fsencode(name)).digest() + hashlib.sha256(data).digest()
 
 
 def _stacked(images: list[NDArray[np.uint8]]) -> Tensor:

@@ -1,0 +1,163 @@
+"""`ebyd-scan scan` without MODEL: the models of a project file, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from ...evidence.errors import ScanError, UsageError
+from ...policies.load import LoadedPolicy
+from ..project.load import ScanEntry, load_project, pick
+from ..project.model import PROJECT_FILE
+from ..reports.printable import one_line
+from ..reports.write import check_folder, check_writable
+from ..request import ScanRequest
+from ..supervisor import Stop
+from .progress import log
+from .run import (
+    Failure,
+    Reports,
+    UnwrittenReport,
+    as_failure,
+    check_names,
+    check_reports,
+    echo,
+    inputs_of_scan,
+    run_scan,
+    stopped_by_sigterm,
+)
+from .scan import read_request
+
+# Worst first: a model that failed is told before one that could not be scanned, which is told before one that may pass.
+WORST_FIRST = (1, 3, 2, 4, 0)
+WORDS = {0: "passed", 1: "FAILED", 2: "not scanned", 3: "could not be scanned", 4: "inconclusive"}
+# What a run may change for all models; the rest is about one model and stands in the file.
+FOR_ALL = ("policy_name", "device", "seed", "timeout", "memory", "allow_pickle", "trust_remote_code")
+_OWN = (*FOR_ALL, "model", "project", "only", "quiet", "verbose")
+
+
+@dataclass(frozen=True)
+class _Order:
+    name: str
+    request: ScanRequest
+    policy: LoadedPolicy
+    reports: Reports
+
+
+def scan_project(ctx: click.Context, project: Path | None, only: tuple[str, ...], *, quiet: bool, verbose: bool) -> int:
+    """Scan the models, print each verdict and a summary; the exit code is the worst one.
+
+    All that the file says is looked at before the first scan starts. A model that cannot be scanned does not stop the
+    others; SIGTERM and an interrupt do.
+
+    Raises:
+        Failure: the project, a policy or a place for a report is wrong; nothing was scanned.
+    """
+    file = project or Path(PROJECT_FILE)
+    if project is None and not file.exists():
+        raise click.UsageError(
+            f"Missing argument 'MODEL', and there is no {PROJECT_FILE} here: name a model, or write the file with "
+            "`ebyd-scan init`."
+        )
+    overrides = _overrides(ctx)
+    try:
+        orders = [order_of(entry, overrides, file) for entry in pick(load_project(file), only, file)]
+        _check_places(orders, file)
+    except ScanError as problem:
+        raise as_failure(problem) from problem
+    codes: dict[str, int] = {}
+    with stopped_by_sigterm() as stop:
+        for number, order in enumerate(orders, 1):
+            if stop.reason:
+                codes[order.name] = 3
+                continue
+            if not quiet:
+                log(f"{number} of {len(orders)}: {order.name}")
+            codes[order.name] = _scan(order, stop, quiet=quiet, verbose=verbose)
+            echo("\n")
+    echo(_summary(orders, codes))
+    return worst(codes.values())
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The exit code over all models; 3 where there is none, since nothing scanned is never a pass."""
+    found = set(codes)
+    return next((code for code in WORST_FIRST if code in found), 3)
+
+
+def _overrides(ctx: click.Context) -> dict[str, object]:
+    """Options of the command line that hold for every model. Raises click.UsageError for those of a single one."""
+    given = {
+        parameter.name: parameter
+        for parameter in ctx.command.params
+        if parameter.name and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    }
+    for name, parameter in given.items():
+        if name not in _OWN:
+            raise click.UsageError(
+                f"{parameter.opts[0]} is about one model and goes with MODEL; for the models of a project it stands in "
+                "the project file."
+            )
+    return {name: ctx.params[name] for name in FOR_ALL if name in given}
+
+
+def order_of(entry: ScanEntry, overrides: dict[str, object], file: Path) -> _Order:
+    """One model's scan, with its policy read. Raises UsageError, which names file and model."""
+    options = {**entry.options, "allow_pickle": False, "trust_remote_code": False, **overrides}
+    try:
+        policy, request = read_request(reference=entry.reference, **options)
+        check_names(request)
+    except ScanError as problem:
+        raise UsageError(f"{file}: model {entry.name!r}: {problem}") from problem
+    return _Order(entry.name, request, policy, Reports(entry.reports, entry.witness_dir))
+
+
+def _check_places(orders: Sequence[_Order], file: Path) -> None:
+    """See that all reports can be written, none over an input of any of the scans; make folders that are missing."""
+    inputs = [file, *(path for order in orders for path in inputs_of_scan(order.request, order.policy))]
+    places = {f"{order.name}: {option}": path for order in orders for option, path in order.reports.paths().items()}
+    for option, path in places.items():
+        check_folder(option, path.parent, [one for one in inputs if one.is_dir() and not _around(one, path)])
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise UsageError(f"{option} {path}: cannot make its folder: {problem.strerror}") from problem
+    check_writable(places, inputs=inputs)
+    for order in orders:
+        check_reports(order.request, order.policy, order.reports)
+
+
+def _around(folder: Path, report: Path) -> bool:
+    """Whether a report goes right into an existing folder of inputs, which `check_writable` judges."""
+    return report.parent.is_dir() and report.resolve().is_relative_to(folder.resolve())
+
+
+def _scan(order: _Order, stop: Stop, *, quiet: bool, verbose: bool) -> int:
+    """One model's exit code; what went wrong is told here, and the others are scanned all the same."""
+    try:
+        verdict = run_scan(order.request, order.policy, order.reports, quiet=quiet, verbose=verbose, stop=stop).verdict
+    except UnwrittenReport as problem:
+        problem.show()
+        return worst([problem.exit_code, problem.result.verdict.exit_code])
+    except Failure as problem:
+        problem.show()
+        return problem.exit_code
+    return verdict.exit_code
+
+
+def _summary(orders: Sequence[_Order], codes: dict[str, int]) -> str:
+    """A line a model, and how many there are of each kind."""
+    width = max(len(WORDS[code]) for code in codes.values())
+    lines = [
+        f"{WORDS[codes[order.name]]:{width}}  {order.name}  {one_line(str(order.request.model))}" for order in orders
+    ]
+    counts = [
+        f"{sum(one == code for one in codes.values())} {WORDS[code].lower()}"
+        for code in WORST_FIRST
+        if code in codes.values()
+    ]
+    return "\n".join([*lines, f"{len(codes)} model{'s' * (len(codes) != 1)}: {', '.join(counts)}."]) + "\n"

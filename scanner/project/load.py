@@ -1,0 +1,195 @@
+"""Reads `ebyd-scan.yaml`: every mistake with its place, every path relative to the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ...evidence.errors import UsageError
+from ...policies.explain import explain
+from ...policies.load import built_in_names
+from ...policies.parse import Document, Problem, at
+from ...policies.parse import Path as KeyPath
+from ...policies.plugins import suggest
+from ...policies.yaml_file import document_of, mistakes, read_bytes
+from ..models.arch_args import parse_architecture
+from .model import ONLY_ON_COMMAND_LINE, PROJECT_FILE, Defaults, ModelEntry, Project, ReportPaths
+
+KIND = "project file"
+MAX_EVENTS = 40_000
+_PATHS = ("samples", "classes", "base_model", "reference", "witness_dir")  # beside model, policy and reports
+
+
+@dataclass(frozen=True)
+class ScanEntry:
+    """One model of a project with the options that its scan gets; paths lead from the current folder."""
+
+    name: str
+    options: Mapping[str, Any]  # what `read_request` takes
+    reports: Mapping[str, Path] = field(default_factory=dict)  # by format
+    witness_dir: Path | None = None
+    reference: Path | None = None
+
+
+def load_project(path: Path) -> list[ScanEntry]:
+    """The models of a project file, in order. Nothing but this file is read.
+
+    Raises:
+        UsageError: there is no such file, or it is no valid project: one line a mistake, `FILE:LINE:COLUMN: sentence`.
+    """
+    missing = "; `ebyd-scan init` writes one" if path.name == PROJECT_FILE else ""
+    return entries_of(read_bytes(str(path), KIND, missing=missing), path)
+
+
+def entries_of(data: bytes, path: Path) -> list[ScanEntry]:
+    """The same of bytes that `path` holds or will hold."""
+    document = document_of(data, str(path), KIND, max_events=MAX_EVENTS)
+    if document.problems:
+        raise mistakes(str(path), document.problems)
+    project, problems = _project(document)
+    if project is None or problems:
+        raise mistakes(str(path), problems)
+    return [_entry(entry, project.defaults, path.parent) for entry in project.models]
+
+
+def _project(document: Document) -> tuple[Project | None, list[Problem]]:
+    if document.data is None:
+        return None, [Problem("is empty; `ebyd-scan init` writes one to start from")]
+    if not isinstance(document.data, dict):
+        return None, [at(document.values[()], f"a {KIND} is a mapping of keys to values at its top level")]
+    models = document.data.get("models")
+    entries = models if isinstance(models, list) else []
+    forbidden = _forbidden(document, len(entries))
+    try:
+        project = Project.model_validate_json(json.dumps(document.data))
+    except ValidationError as error:
+        told = explain(error, document, _keys(len(entries)))
+        places = {(problem.line, problem.column) for problem in forbidden}
+        return None, [*forbidden, *(one for one in told if (one.line, one.column) not in places)]
+    return project, _repeated(project, document) + _incomplete(project, document)
+
+
+def _keys(models: int) -> dict[KeyPath, list[str]]:
+    """The valid keys of every mapping, for the nearest valid name."""
+    found: dict[KeyPath, list[str]] = {(): list(Project.model_fields), ("defaults",): _names(Defaults)}
+    found[("defaults", "reports")] = _names(ReportPaths)
+    for index in range(models):
+        found[("models", index)] = _names(ModelEntry)
+        found[("models", index, "reports")] = _names(ReportPaths)
+    return found
+
+
+def _names(model: type[Any]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _forbidden(document: Document, models: int) -> list[Problem]:
+    """What lets a model run its own code is not switched on by a file."""
+    problems = []
+    for place in (("defaults",), *(("models", index) for index in range(models))):
+        for key in ONLY_ON_COMMAND_LINE:
+            for written in (key, key.replace("-", "_")):
+                if mark := document.keys.get((*place, written)):
+                    sentence = f"{written!r} cannot be set in a project file: give --{key} to the run that needs it"
+                    problems.append(at(mark, sentence))
+    return problems
+
+
+def _repeated(project: Project, document: Document) -> list[Problem]:
+    first: dict[str, int] = {}
+    problems = []
+    for index, entry in enumerate(project.models):
+        name = entry.name.casefold()  # they end in file names, and some disks know no case
+        if name in first:
+            line = document.values["models", first[name], "name"].line + 1
+            problems.append(
+                at(
+                    document.values["models", index, "name"],
+                    f"{entry.name!r} is the name of a model on line {line} too",
+                )
+            )
+        first.setdefault(name, index)
+    return problems
+
+
+def _incomplete(project: Project, document: Document) -> list[Problem]:
+    return [
+        at(document.values["models", index], f"{entry.name!r} has no samples, and the defaults have none either")
+        for index, entry in enumerate(project.models)
+        if _option(entry, project.defaults, "samples") is None
+    ]
+
+
+def _option(entry: ModelEntry, defaults: Defaults, name: str) -> Any:
+    """What the model says, also where it says "none" (`mean:`), else the defaults."""
+    return getattr(entry if name in entry.model_fields_set else defaults, name)
+
+
+def _entry(entry: ModelEntry, defaults: Defaults, folder: Path) -> ScanEntry:
+    said = {name: _option(entry, defaults, name) for name in Defaults.model_fields}
+    paths = {name: _path(folder, said[name], entry.name) for name in _PATHS}
+    size, policy = said["size"], said["policy"] or built_in_names()[0]
+    options = {
+        "model": _path(folder, entry.model, entry.name),
+        "samples": paths["samples"],
+        "classes_file": paths["classes"],
+        "architecture": _architecture(folder, said["architecture"]),
+        "arch_args": said["arch_args"] or {},
+        "mean": _tuple(said["mean"]),
+        "std": _tuple(said["std"]),
+        "size": (size, size) if isinstance(size, int) else _tuple(size),
+        "policy_name": policy if policy in built_in_names() else str(folder / policy),
+        "device": said["device"] or "auto",
+        "seed": said["seed"] or 0,
+        "timeout": said["timeout"],
+        "memory": said["memory"],
+        "base_model": paths["base_model"],
+        **{name: said[name] for name in ("text_column", "pair_column", "label_column", "max_length")},
+    }
+    return ScanEntry(
+        entry.name, options, _reports(entry, defaults, folder), paths["witness_dir"], reference=paths["reference"]
+    )
+
+
+def _reports(entry: ModelEntry, defaults: Defaults, folder: Path) -> dict[str, Path]:
+    """By format; what a model says of one format takes the place of the default for that format only."""
+    found: dict[str, Path] = {}
+    for given in (defaults.reports, entry.reports):
+        for name in given.model_fields_set if given else ():
+            option = ReportPaths.model_fields[name].alias or name
+            found.pop(option, None)
+            if value := getattr(given, name):
+                found[option] = folder / value.replace("{name}", entry.name)
+    return found
+
+
+def _path(folder: Path, value: str | None, name: str) -> Path | None:
+    return None if value is None else folder / value.replace("{name}", name)
+
+
+def _architecture(folder: Path, spec: str | None) -> str | None:
+    if spec is None:
+        return None
+    parsed = parse_architecture(spec)
+    return f"{folder / parsed.where}:{parsed.name}" if parsed.kind == "file" else spec
+
+
+def _tuple(value: Any) -> tuple[Any, ...] | None:
+    return None if value is None else tuple(value) if isinstance(value, list) else (value,)
+
+
+def pick(entries: list[ScanEntry], names: tuple[str, ...], path: Path) -> list[ScanEntry]:
+    """Those with the names, in the order of the file; all where no name is given.
+
+    Raises:
+        UsageError: no model is called so.
+    """
+    for name in names:
+        if name not in (every := [entry.name for entry in entries]):
+            raise UsageError(f"--only {name}: {path} has no model of that name; {suggest(name, every)}")
+    return [entry for entry in entries if not names or entry.name in names]
