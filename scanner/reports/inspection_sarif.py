@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from ...evidence.finding import Outcome
 from ..inspection import InspectedFile, Inspection
-from .sarif_log import Run, describe, properties_of, times_of
+from .sarif_log import Run, times_of
 from .sarif_rules import SCAN
 
 _LOOKED = (Outcome.PASSED, Outcome.SKIPPED)
@@ -40,8 +40,7 @@ def _add(run: Run, file: InspectedFile) -> None:
     for finding in file.findings:
         if finding.outcome in _LOOKED:
             continue
-        level = "warning" if finding.outcome is Outcome.INCONCLUSIVE else "error"
-        run.add_result(finding.check, level, describe(finding), place, properties_of(finding), finding.label)
+        run.add_finding(finding, "warning" if finding.outcome is Outcome.INCONCLUSIVE else "error", place)
     if file.error is not None:
         run.notify(SCAN, "error", file.error, place)
         run.add_result(SCAN, "error", f"Not inspected: {file.error}", place, {"verdict": file.verdict.value})

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .formats import Given
 
 MAX_BYTES = 65_000
-_TABLE, _EVIDENCE, _EXPOSURE, _FACTS = 20_000, 15_000, 10_000, 10_000  # bytes of each part; together less than all
+_TABLE, _EVIDENCE, _EXPOSURE, _FACTS = 18_000, 12_000, 8_000, 10_000  # bytes; what is left, the rest fits in
 _LONG = 1500  # characters of a message that is told in full
 _WORST_FIRST = (Outcome.FAILED, Outcome.ERROR, Outcome.INCONCLUSIVE, Outcome.PASSED, Outcome.SKIPPED)
 _TELLING = (Outcome.FAILED, Outcome.ERROR, Outcome.INCONCLUSIVE)
@@ -37,7 +37,7 @@ def to_markdown(result: ScanResult) -> str:
     """
     blocks = [
         [f"## ebyd-scan: {result.verdict.value.upper()}"],
-        [f"**Verdict:** {plain(sentence(result), 500)}."],
+        [f"**Verdict:** {plain(sentence(result))}."],
         [f"**Why:** {plain(result.reason, _LONG)}"],
         _checks(result.findings),
         _evidence(result.findings),
@@ -57,7 +57,7 @@ def _checks(findings: Sequence[Finding]) -> list[str]:
     rows = []
     for finding in ordered:
         label = label_text(finding)
-        cells = (finding.check, label or "", score_text(finding) or "")
+        cells = (finding.check, label or "", (score_text(finding) or "").removeprefix("score "))
         check, label, score = (plain(cell, 100) for cell in cells)
         told = _outcome(finding.outcome)
         rows.append((check, told, label, score, plain(finding.message)))

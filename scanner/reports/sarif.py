@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from ...evidence.finding import Finding, Outcome
 from ...evidence.result import ScanResult, Verdict
-from .sarif_log import Level, Run, describe, location_of, properties_of, times_of
+from .sarif_log import Level, Run, location_of, times_of
 from .sarif_rules import SCAN, VERDICT
 from .words import sentence
 
@@ -60,8 +60,7 @@ def _add(run: Run, finding: Finding, result: ScanResult, model: int) -> None:
         case Outcome.INCONCLUSIVE if result.verdict is Verdict.PASSED:
             run.notify(finding.check, "warning", f"Inconclusive, which the policy lets pass: {finding.message}", model)
     if result.verdict is not Verdict.PASSED:
-        level = _level(finding, result)
-        run.add_result(finding.check, level, describe(finding), model, properties_of(finding), finding.label)
+        run.add_finding(finding, _level(finding, result), model)
 
 
 def _level(finding: Finding, result: ScanResult) -> Level:

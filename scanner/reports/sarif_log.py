@@ -28,7 +28,7 @@ MAX_NOTIFICATIONS = 1000
 _MAX_TEXT = 4000  # characters of a message, as long as a finding's may be
 _MAX_VALUE = 500  # characters of a text in a property
 _MAX_ITEMS = 50  # entries of a table in a property
-_DETAILED = 200  # results with properties; their messages say it all, and an upload may have 10 MB
+_DETAILED = 200  # results with all their figures; messages have them too, and an upload may have 10 MB
 _SHA256 = re.compile("[0-9a-f]{64}")
 _SEMANTIC = re.compile(r"\d+\.\d+\.\d+")
 _ROOT = "%SRCROOT%"
@@ -57,6 +57,12 @@ class Run:
         self.artifacts.append(artifact)
         return len(self.artifacts) - 1
 
+    def add_finding(self, finding: Finding, level: Level, artifact: int) -> None:
+        """A finding about the whole file, with its figures unless there are too many."""
+        detailed = len(self.results) < _DETAILED
+        properties = properties_of(finding) if detailed else {"outcome": finding.outcome.value}
+        self.add_result(finding.check, level, describe(finding), artifact, properties, finding.label)
+
     def add_result(
         self,
         check: str,
@@ -83,7 +89,7 @@ class Run:
                 "message": {"text": message(text)},
                 "locations": [{"physicalLocation": {"artifactLocation": location}}],
                 "partialFingerprints": {"primaryLocationLineHash": f"{mark}:{self._seen[copy]}"},
-                "properties": cleaned(properties) if len(self.results) < _DETAILED else {},
+                "properties": cleaned(properties),
             }
         )
 
@@ -198,7 +204,7 @@ def message(text: str) -> str:
 def cleaned(value: Any) -> Any:
     """The same, with text of one line and of bounded length, and tables of bounded length."""
     if isinstance(value, str):
-        return one_line(value)[:_MAX_VALUE]
+        return one_line(value[: 2 * _MAX_VALUE])[:_MAX_VALUE]
     if isinstance(value, Mapping):
         return {str(cleaned(str(name))): cleaned(item) for name, item in list(value.items())[:_MAX_ITEMS]}
     if isinstance(value, Sequence):
