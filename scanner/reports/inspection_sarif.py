@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from ...evidence.finding import Outcome
 from ..inspection import InspectedFile, Inspection
-from .sarif_log import Run, times_of
+from .sarif_log import MAX_RESULTS, Run, times_of
 from .sarif_rules import SCAN
 
 _LOOKED = (Outcome.PASSED, Outcome.SKIPPED)
@@ -19,7 +19,7 @@ def to_inspection_sarif(inspection: Inspection, directory: PurePath, started: st
         directory: absolute; paths below it are written relative to it.
         started: when the inspection began, ISO 8601.
     """
-    run = Run(inspection.tool.version, directory, "inspect")
+    run = Run(inspection.tool.version, directory, MAX_RESULTS, "inspect")
     for file in inspection.files:
         _add(run, file)
     broken = not inspection.files or any(file.error is not None for file in inspection.files)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 65_000
 _TABLE, _EVIDENCE, _EXPOSURE, _FACTS = 18_000, 12_000, 8_000, 10_000  # bytes; what is left, the rest fits in
-_LONG = 1500  # characters of a message that is told in full
+_MAX_ROWS = 100  # of a table that are looked at
+_SHORT, _LONG = 300, 1500  # characters of a message in the table, and of one that is told in full
 _WORST_FIRST = (Outcome.FAILED, Outcome.ERROR, Outcome.INCONCLUSIVE, Outcome.PASSED, Outcome.SKIPPED)
 _TELLING = (Outcome.FAILED, Outcome.ERROR, Outcome.INCONCLUSIVE)
 
@@ -55,13 +56,13 @@ def _checks(findings: Sequence[Finding]) -> list[str]:
         return ["No check was reached."]
     ordered = sorted(findings, key=lambda finding: _WORST_FIRST.index(finding.outcome))
     rows = []
-    for finding in ordered:
+    for finding in ordered[:_MAX_ROWS]:
         label = label_text(finding)
         cells = (finding.check, label or "", (score_text(finding) or "").removeprefix("score "))
         check, label, score = (plain(cell, 100) for cell in cells)
         told = _outcome(finding.outcome)
-        rows.append((check, told, label, score, plain(finding.message)))
-    return table(("Check", "Outcome", "Label", "Score", "What it says"), rows, _TABLE)
+        rows.append((check, told, label, score, plain(finding.message, _SHORT)))
+    return table(("Check", "Outcome", "Label", "Score", "What it says"), rows, _TABLE, len(ordered[_MAX_ROWS:]))
 
 
 def _outcome(outcome: Outcome) -> str:
@@ -72,22 +73,30 @@ def _outcome(outcome: Outcome) -> str:
 def _evidence(findings: Sequence[Finding]) -> list[str]:
     """What speaks against the model in full, as far as it does not stand in the table already."""
     lines: list[str] = []
-    left, used = 0, 0
-    for finding in findings:
-        if finding.outcome not in _TELLING:
-            continue
-        parts = [plain(finding.message, _LONG)] if len(finding.message) > 300 else []
-        if finding.witness is not None:
-            parts.append(f"Witness: {plain(witness_text(finding.witness, finding.label_name), _LONG)}.")
-            files = finding.witness.files
-            parts += [f"Files: {plain(', '.join(files), 500)}"] if files else []
-        line = f"- **{plain(finding.check, 100)}:** {' '.join(parts)}"
-        if parts and used + size(line) <= _EVIDENCE:
-            lines.append(line)
-            used += size(line)
-        elif parts:
-            left += 1
-    return ["**Evidence**", "", *lines, *([f"- ... {left} more"] if left else [])] if lines or left else []
+    used = 0
+    telling = [finding for finding in findings if finding.outcome in _TELLING and _more(finding)]
+    for finding in telling:
+        line = f"- **{plain(finding.check, 100)}:** {_told(finding)}"
+        used += size(line)
+        if used > _EVIDENCE:
+            lines.append(f"- ... {len(telling) - len(lines)} more")
+            break
+        lines.append(line)
+    return ["**Evidence**", "", *lines] if lines else []
+
+
+def _more(finding: Finding) -> bool:
+    """Whether there is more to tell than the table's row."""
+    return finding.witness is not None or len(finding.message) > _SHORT
+
+
+def _told(finding: Finding) -> str:
+    parts = [plain(finding.message, _LONG)] if len(finding.message) > _SHORT else []
+    if finding.witness is not None:
+        parts.append(f"Witness: {plain(witness_text(finding.witness, finding.label_name), _LONG)}.")
+        files = finding.witness.files
+        parts += [f"Files: {plain(', '.join(files[:20]), 500)}"] if files else []
+    return " ".join(parts)
 
 
 def _facts(result: ScanResult) -> list[str]:
@@ -114,13 +123,14 @@ def _exposure(result: ScanResult) -> list[list[str]]:
         return []
     names = {f.label: f.label_name for f in result.findings if f.label is not None}
     rows = []
-    for run in result.exposure.runs:
+    for run in result.exposure.runs[:_MAX_ROWS]:
         top = top_class(run)
         most = "none" if top is None else f"{named(top[0], names.get(top[0]))}, {percent(top[1])}"
         cells = (str(run.seed), str(len(run.trajectory)), _accuracy(run), most, run.reason, duration(run.seconds))
         rows.append([plain(cell, 200) for cell in cells])
     heads = ("Seed", "Steps", "Accuracy", "Most predicted class", "Ended", "Time")
-    return [[f"Exposure: {plain(result.exposure.method, 100)}"], table(heads, rows, _EXPOSURE)]
+    left = len(result.exposure.runs[_MAX_ROWS:])
+    return [[f"Exposure: {plain(result.exposure.method, 100)}"], table(heads, rows, _EXPOSURE, left)]
 
 
 def _accuracy(run: ExposureRun) -> str:

@@ -26,7 +26,7 @@ _MARK = "\ue000"  # stands for the break until all is escaped; one in the text i
 
 def plain(text: str, most: int = 300) -> str:
     """`text` on one line of at most `most` characters before escaping, for a table's cell or within a line."""
-    line = shorten(one_line(text).replace(_MARK, ""), most)
+    line = shorten(one_line(text[: 4 * most]).replace(_MARK, ""), most)
     line = _REFERENCE.sub(lambda found: found[0] + _MARK, line)
     line = _ESCAPED.sub(r"\\\g<0>", _SPECIAL.sub(lambda found: _ENTITIES[found[0]], line))
     return line.replace(_MARK, _BREAK)
@@ -37,23 +37,24 @@ def shorten(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 3].rstrip() + "..."
 
 
-def table(heads: Iterable[str], rows: Iterable[Iterable[str]], most: int) -> list[str]:
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]], most: int, left: int = 0) -> list[str]:
     """Lines of a table that has at most `most` bytes; a last line says how many rows did not fit.
 
     Args:
         heads: ours, not escaped.
         rows: of escaped cells.
+        left: rows that are not even among them.
     """
     names = list(heads)
     lines = [f"| {' | '.join(names)} |", "|" + " --- |" * len(names)]
-    used, left = sum(map(size, lines)), 0
+    used, full = sum(map(size, lines)), False
     for row in rows:
         line = f"| {' | '.join(row)} |"
-        if left or used + size(line) > most:
+        used += size(line)
+        if full := full or used > most:
             left += 1
         else:
             lines.append(line)
-            used += size(line)
     if left:
         lines.append(f"| ... {left} more |" + " |" * (len(names) - 1))
     return lines

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .formats import Given
 
 
+MAX_RESULTS = 200  # a policy has a dozen checks; more findings than these are nonsense
+
+
 def render(given: Given) -> str:
     """Of one scan; paths below the current folder become relative to it."""
     return to_sarif(given.result, Path.cwd())
@@ -36,7 +39,9 @@ def to_sarif(result: ScanResult, directory: PurePath) -> str:
         directory: absolute; paths below it are written relative to it.
     """
     where = location_of(result.model.path, directory)["uri"].removeprefix("file:///")
-    run = Run(result.tool.version, directory, f"{quote(result.policy.name, safe='', errors='replace')}/{where}")
+    run = Run(
+        result.tool.version, directory, MAX_RESULTS, f"{quote(result.policy.name, safe='', errors='replace')}/{where}"
+    )
     files = {"files": result.model.files} if result.model.files else {}  # of a folder, or beside an ONNX file
     model = run.add_artifact(result.model.path, result.model.sha256, files)
     for finding in result.findings:

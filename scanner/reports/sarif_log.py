@@ -24,7 +24,6 @@ from .sarif_rules import rule_id, rules
 
 Level = Literal["error", "warning", "note"]
 MAX_RESULTS = 5000  # of more than these GitHub shows as many
-MAX_NOTIFICATIONS = 1000
 _MAX_TEXT = 4000  # characters of a message, as long as a finding's may be
 _MAX_VALUE = 500  # characters of a text in a property
 _MAX_ITEMS = 50  # entries of a table in a property
@@ -40,6 +39,7 @@ class Run:
 
     version: str  # of ebyd-scan
     directory: PurePath  # that relative paths start from: GitHub takes it for the repository's root
+    most: int  # results, and notifications, that are written
     category: str  # of the analysis; a later upload in the same category replaces an earlier one
     artifacts: list[dict[str, Any]] = field(default_factory=list)
     results: list[dict[str, Any]] = field(default_factory=list)
@@ -107,10 +107,10 @@ class Run:
 
     def to_text(self, invocation: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
         """The whole log as JSON, ASCII only; what goes beyond the limits is left out, the least grave first."""
-        results = _worst(self.results, MAX_RESULTS)
-        notifications = _worst(self.notifications, MAX_NOTIFICATIONS)
+        results = _worst(self.results, self.most)
+        notifications = _worst(self.notifications, self.most)
         if left := len(self.results) - len(results):
-            text = f"{left} more results were left out: code scanning takes {MAX_RESULTS}."
+            text = f"{left} more results were left out: at most {self.most} are written."
             notifications.append({"level": "warning", "message": {"text": text}})
         told, places = rules([entry["ruleId"] for entry in results] + _associated(notifications))
         for entry in results:
