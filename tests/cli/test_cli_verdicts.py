@@ -20,7 +20,7 @@ class Scan:
     """One scan, shared by the tests that look at it."""
 
     def __init__(self, run: Any, folder: Path, model: Path, digest: str) -> None:
-        self.run, self.model, self.digest_before = run, model, digest
+        self.run, self.folder, self.model, self.digest_before = run, folder, model, digest
         self.junit = folder / "report.xml"
         self.verdict = json.loads((folder / "report.json").read_text())
 

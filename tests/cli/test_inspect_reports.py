@@ -1,4 +1,4 @@
-"""Reports of `ebyd-scan inspect` for CI systems: SARIF and JUnit, of good files, bad ones and ones that are not there."""
+"""Reports of `ebyd-scan inspect` for CI systems: SARIF and JUnit, of good files, bad ones and missing ones."""
 
 from __future__ import annotations
 
