@@ -19,6 +19,8 @@ from .run import Failure, Reports, as_failure, run_scan
 MODELS = Path(__file__).parents[2] / "fixtures" / "models"
 _NAMES = {"pictures": ("digits-badnets", "digits-clean"), "texts": ("reviews-badnets", "reviews-clean")}
 
+_REPORTS = {"json": "json", "junit": "junit.xml", "sarif": "sarif", "markdown": "md"}  # format to the file's ending
+
 
 @click.command()
 @click.option("--text", is_flag=True, help="The two text classifiers instead; needs transformers.")
@@ -27,7 +29,7 @@ _NAMES = {"pictures": ("digits-badnets", "digits-clean"), "texts": ("reviews-bad
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("demo-reports"),
     show_default=True,
-    help="Folder for the JSON and JUnit reports.",
+    help="Folder for the reports.",
 )
 @click.option(
     "--policy", "policy_name", type=PolicyType(), default="release-gate", show_default=True, metavar="NAME|FILE"
@@ -53,7 +55,7 @@ def demo(text: bool, out: Path, policy_name: str, device: str, quiet: bool, verb
     lines = []
     for name, expected in zip(_NAMES["texts" if text else "pictures"], (Verdict.FAILED, Verdict.PASSED), strict=True):
         card = json.loads((MODELS / f"{name}.json").read_text(encoding="utf-8"))
-        reports = Reports({"json": out / f"{name}.json", "junit": out / f"{name}.junit.xml"})
+        reports = Reports({form: out / f"{name}.{ending}" for form, ending in _REPORTS.items()})
         result = run_scan(_request(name, card, policy.policy, device), policy, reports, quiet=quiet, verbose=verbose)
         click.echo()
         lines.append(_judge(name, card, expected, result))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from ...evidence.errors import ScanError
-from ..inspection import InspectedFile, distinct, inspect_file, inspection_of
+from ...evidence.errors import ScanError, UsageError
+from ..inspection import InspectedFile, Inspection, distinct, inspect_file, inspection_of
 from ..reports.inspection import to_file_text, to_inspection_json, to_summary
 from ..reports.write import check_writable, write_atomically
 from .progress import show_progress
@@ -20,6 +22,7 @@ EXAMPLES = """\b
 Examples:
   ebyd-scan inspect model.safetensors checkpoint.pt graph.onnx hugging-face-folder/
   ebyd-scan inspect -q --json - *.onnx | jq '.files[].onnx.opsets'
+  ebyd-scan inspect -q --sarif inspect.sarif --junit inspect.xml models/*
 
 \b
 Exit codes: 0 all passed, 1 at least one failed, 2 usage wrong,
@@ -37,12 +40,33 @@ Exit codes: 0 all passed, 1 at least one failed, 2 usage wrong,
     help="Write what was found as JSON; `-` is standard output.",
 )
 @click.option(
+    "--junit",
+    "junit_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write it as JUnit XML, a test suite a file; `-` likewise.",
+)
+@click.option(
+    "--sarif",
+    "sarif_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write it as SARIF 2.1.0, for code scanning; `-` likewise.",
+)
+@click.option(
     "--allow-pickle",
     is_flag=True,
     help="Let whole-module pickles pass that hold classes of torch.nn and torchvision only.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Nothing about files that passed, and no progress.")
-def inspect(files: tuple[Path, ...], json_path: Path | None, allow_pickle: bool, quiet: bool) -> None:
+def inspect(
+    files: tuple[Path, ...],
+    json_path: Path | None,
+    junit_path: Path | None,
+    sarif_path: Path | None,
+    allow_pickle: bool,
+    quiet: bool,
+) -> None:
     """Say of each FILE what it is and whether anything but weights is in it. Nothing is loaded or executed.
 
     FILE is a model file, or a Hugging Face folder. Prints format, size, number of parameters and SHA-256, for ONNX
@@ -51,12 +75,13 @@ def inspect(files: tuple[Path, ...], json_path: Path | None, allow_pickle: bool,
     """
     paths = list(distinct(files))
     several = len(paths) > 1
-    to_stderr = json_path is not None and is_stdout(json_path)
+    given = {"json": json_path, "junit": junit_path, "sarif": sarif_path}
+    reports = {name: path for name, path in given.items() if path is not None}
     try:
-        if json_path is not None and not to_stderr:
-            check_writable({"--json": json_path}, inputs=paths)
+        to_stderr = _check(reports, paths)
     except ScanError as problem:
         raise as_failure(problem) from problem
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     width = max(60, min(120, terminal_width()))
     found: list[InspectedFile] = []
     for path in paths:
@@ -66,14 +91,41 @@ def inspect(files: tuple[Path, ...], json_path: Path | None, allow_pickle: bool,
     inspection = inspection_of(found)
     if several and (not quiet or inspection.exit_code):
         echo(to_summary(inspection), err=to_stderr)
-    try:
-        if to_stderr:
-            echo(to_inspection_json(inspection))
-        elif json_path is not None:
-            write_atomically(json_path, to_inspection_json(inspection))
-    except ScanError as problem:
-        raise Failure(str(problem), 3) from problem
+    problems = []
+    for name, path in reports.items():
+        try:
+            text = _rendered(name, inspection, started)
+            if is_stdout(path):
+                echo(text)
+            else:
+                write_atomically(path, text)
+        except ScanError as problem:
+            problems.append(str(problem))
+    if problems:
+        raise Failure("; ".join(problems), 3)
     raise SystemExit(inspection.exit_code)
+
+
+def _rendered(name: str, inspection: Inspection, started: str) -> str:
+    """A report; what it is made with is imported only now, since a hook waits for every module."""
+    if name == "junit":
+        from ..reports.inspection_junit import to_inspection_junit
+
+        return to_inspection_junit(inspection, started)
+    if name == "sarif":
+        from ..reports.inspection_sarif import to_inspection_sarif
+
+        return to_inspection_sarif(inspection, Path.cwd(), started)
+    return to_inspection_json(inspection)
+
+
+def _check(reports: Mapping[str, Path], inputs: list[Path]) -> bool:
+    """Whether one of the reports goes to standard output. Raises UsageError where one cannot be written."""
+    shared = [f"--{name}" for name, path in reports.items() if is_stdout(path)]
+    if len(shared) > 1:
+        raise UsageError(f"{' and '.join(shared)} would both be written to standard output")
+    check_writable({f"--{name}": path for name, path in reports.items() if not is_stdout(path)}, inputs=inputs)
+    return bool(shared)
 
 
 def _inspect(path: Path, allow_pickle: bool, quiet: bool) -> InspectedFile:

@@ -40,6 +40,8 @@ class Format:
 FORMATS: dict[str, Format] = {  # the option without its dashes
     "json": Format("json_report", "Write the verdict as JSON; `-` is standard output."),
     "junit": Format("junit", "Write the verdict as JUnit XML; `-` likewise."),
+    "sarif": Format("sarif", "Write the verdict as SARIF 2.1.0, for code scanning; `-` likewise."),
+    "markdown": Format("markdown", "Write a summary as Markdown, for a pull request; `-` likewise."),
     "statement": Format("statement", "Write an in-toto statement with all digests, ready to be signed."),
     "cyclonedx": Format("cyclonedx", "Write the model as CycloneDX 1.6 (ML-BOM) with what was found."),
 }

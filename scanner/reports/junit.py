@@ -1,14 +1,21 @@
 """The verdicts as JUnit XML that Jenkins, Ant, GitLab and GitHub's readers take.
 
 junit-xml builds the report; its raw output breaks both well-known schemas (Jenkins' xunit plugin and Windy Road's
-for Ant), so it is finished here to what both accept: see `_finish`.
+for Ant), so it is finished here to what both accept: see `_finish`. Names and sizes follow what three readers do:
+
+- GitLab shows and compares a case by class name and name, takes 30 MB a file and text nodes of 10 MB, and shows the
+  text of a failure but not its message.
+- Jenkins takes what stands before the last dot of a class name for a package, and keeps a history by class and name.
+- dorny/test-reporter groups the cases of a suite by class name.
+
+So the class name names the model, or two models' cases would be one. No case has a `file`: Ant's schema allows none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree
 
 import junit_xml
@@ -22,6 +29,12 @@ if TYPE_CHECKING:
     from .formats import Given
 
 InconclusiveAs = Literal["failure", "skipped"]
+_MAX_NAME = 250  # characters; GitLab keeps 255
+_MAX_MESSAGE = 4000  # characters, as long as a finding's may be
+_MAX_BODY = 20_000  # characters
+_MAX_VALUE = 1000  # characters of a property
+_MAX_PROPERTIES = 2000  # of a suite
+_MAX_CASES = 500  # of a suite: a policy has a dozen checks
 
 
 def render(given: Given) -> str:
@@ -41,7 +54,11 @@ def to_junit(results: Sequence[ScanResult], *, inconclusive_as: InconclusiveAs) 
         inconclusive_as: what an inconclusive check becomes; where the verdict is nevertheless `passed`, the policy
             lets it pass, and it is always `skipped`.
     """
-    suites = [_suite(index, result, inconclusive_as) for index, result in enumerate(results)]
+    return to_xml([_suite(index, result, inconclusive_as) for index, result in enumerate(results)])
+
+
+def to_xml(suites: Sequence[junit_xml.TestSuite]) -> str:
+    """The report on these suites, valid under both schemas."""
     root = ElementTree.fromstring(junit_xml.to_xml_report_string(suites, prettyprint=False))
     _finish(root)
     ElementTree.indent(root)
@@ -49,43 +66,69 @@ def to_junit(results: Sequence[ScanResult], *, inconclusive_as: InconclusiveAs) 
 
 
 def _suite(index: int, result: ScanResult, inconclusive_as: InconclusiveAs) -> junit_xml.TestSuite:
-    classname = one_line(f"ebyd_scan.{result.policy.name}")
-    cases: list[junit_xml.TestCase] = []
-    used: set[str] = set()
-    for finding in result.findings:
-        case = junit_xml.TestCase(_unique(finding, used), classname, elapsed_sec=finding.seconds)
-        as_failure = inconclusive_as == "failure" and result.verdict is not Verdict.PASSED
-        _tell(case, finding.outcome, finding.message, _body(finding), as_failure)
-        cases.append(case)
+    package = one_line(f"ebyd_scan.{result.policy.name}")[:_MAX_NAME]
+    as_failure = inconclusive_as == "failure" and result.verdict is not Verdict.PASSED
+    cases, named = cases_of(result.findings, class_name(package, result.model.path), as_failure)
     if not _agrees(cases, result.verdict, inconclusive_as):
-        case = junit_xml.TestCase("verdict", classname)
-        _tell(case, Outcome(result.verdict.value), result.reason, result.reason, inconclusive_as == "failure")
+        case = junit_xml.TestCase("verdict", class_name(package, result.model.path))
+        tell(case, Outcome(result.verdict.value), result.reason, result.reason, inconclusive_as == "failure")
         cases.append(case)
-    suite = junit_xml.TestSuite(
-        one_line(result.model.path) or "model",
+    rows = _properties(result, named)[:_MAX_PROPERTIES]
+    return suite_of(
+        index,
+        result.model.path,
         cases,
-        hostname="localhost",  # a report tells nothing about the machine that the caller did not ask for
-        id=str(index),
-        package=classname,
-        timestamp=_timestamp(result.started),
-        properties={one_line(name): printable(value) for name, value in _properties(result, used)},
-        stdout=printable(f"{result.verdict.value}: {result.reason}", keep="\n"),
+        package=package,
+        timestamp=timestamp(result.started),
+        properties={one_line(name)[:_MAX_NAME]: printable(value[:_MAX_VALUE]) for name, value in rows},
+        stdout=printable(f"{result.verdict.value}: {result.reason[:_MAX_BODY]}", keep="\n"),
     )
-    return suite
 
 
-def _unique(finding: Finding, used: set[str]) -> str:
-    name, count = one_line(finding.check) or "check", 1
+def suite_of(index: int, path: str, cases: list[junit_xml.TestCase], **more: Any) -> junit_xml.TestSuite:
+    """The suite of one model; a report tells nothing about the machine that the caller did not ask for."""
+    name = one_line(path)[:_MAX_MESSAGE] or "model"
+    return junit_xml.TestSuite(name, cases, hostname="localhost", id=str(index), **more)
+
+
+def class_name(package: str, path: str) -> str:
+    """Of a model's cases: the package, and the path without dots, which would make packages of it."""
+    place = one_line(path).replace(".", "_") or "model"
+    room = max(_MAX_NAME - len(package) - 1, 40)
+    return f"{package}.{place[-room:]}"
+
+
+def cases_of(
+    findings: Sequence[Finding], classname: str, as_failure: bool
+) -> tuple[list[junit_xml.TestCase], list[tuple[str, Finding]]]:
+    """A case a finding, of too many those that are no pass first; and the findings told of, with the case's name."""
+    kept = list(findings)
+    if len(kept) > _MAX_CASES:
+        kept = sorted(kept, key=lambda finding: finding.outcome in (Outcome.PASSED, Outcome.SKIPPED))[:_MAX_CASES]
+    cases: list[junit_xml.TestCase] = []
+    named: dict[str, Finding] = {}
+    for finding in kept:
+        name = _unique(finding, named)
+        named[name] = finding
+        case = junit_xml.TestCase(name, classname, elapsed_sec=finding.seconds)
+        tell(case, finding.outcome, finding.message, _body(finding), as_failure)
+        cases.append(case)
+    return cases, list(named.items())
+
+
+def _unique(finding: Finding, used: Container[str]) -> str:
+    name, count = one_line(finding.check)[: _MAX_NAME - 10] or "check", 1
     stem = name
     while name in used or name == "verdict":
         count += 1
         name = f"{stem} ({count})"
-    used.add(name)
     return name
 
 
-def _tell(case: junit_xml.TestCase, outcome: Outcome, message: str, body: str, as_failure: bool) -> None:
-    message, body = one_line(message) or "no reason given", printable(body, keep="\n")
+def tell(case: junit_xml.TestCase, outcome: Outcome, message: str, body: str, as_failure: bool) -> None:
+    """Make the case what the outcome is; an inconclusive one a failure or skipped."""
+    message = one_line(message)[:_MAX_MESSAGE] or "no reason given"
+    body = printable(body[:_MAX_BODY], keep="\n")
     if outcome is Outcome.ERROR:
         case.add_error_info(message, body, "error")
     elif outcome is Outcome.FAILED or (outcome is Outcome.INCONCLUSIVE and as_failure):
@@ -110,7 +153,7 @@ def _body(finding: Finding) -> str:
     return "\n".join([one_line(finding.message), *(f"{name}: {one_line(value)}" for name, value in details(finding))])
 
 
-def _properties(result: ScanResult, names: set[str]) -> list[tuple[str, str]]:
+def _properties(result: ScanResult, named: Sequence[tuple[str, Finding]]) -> list[tuple[str, str]]:
     """Of the suite; the test case's own are in here too, by its name, since neither schema lets a case have any."""
     rows: list[tuple[str, str | int | None]] = [
         ("verdict", result.verdict.value),
@@ -129,15 +172,13 @@ def _properties(result: ScanResult, names: set[str]) -> list[tuple[str, str]]:
         *((f"timings.{stage}", f"{seconds:.3f}") for stage, seconds in result.timings.items()),
         *((f"environment.{name}", value) for name, value in result.environment.items()),
     ]
-    used: set[str] = set()
-    for finding in result.findings:  # the same names in the same order as the cases got them
-        case = _unique(finding, used)
+    for case, finding in named:
         rows += [(f"{case}.{name}", value) for name, value in details(finding)]
     return [(name, str(value)) for name, value in rows if value is not None]
 
 
-def _timestamp(started: str) -> str:
-    """In UTC without a zone, as the Ant schema wants it."""
+def timestamp(started: str) -> str:
+    """Of a moment as ISO 8601: in UTC without a zone, as the Ant schema wants it."""
     try:
         moment = datetime.fromisoformat(started)
     except ValueError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import PurePath
 
 from rich.console import Console
 from rich.padding import Padding
@@ -16,20 +15,13 @@ from ...evidence.result import ScanResult, Verdict
 from .figures import OUTCOMES, label_text, named, number, percent, score_text, top_class, witness_text
 from .plain_console import plain_console, text_of
 from .printable import one_line
+from .words import WAYS_OUT, duration, sentence, times
 
 _VERDICTS = {
-    Verdict.PASSED: ("PASSED", "bold green", "no backdoor was found in {model}"),
-    Verdict.FAILED: ("FAILED", "bold red", "{model} must not be shipped"),
-    Verdict.INCONCLUSIVE: ("INCONCLUSIVE", "bold yellow", "whether {model} has a backdoor cannot be told"),
-    Verdict.ERROR: ("ERROR", "bold magenta", "{model} was not scanned, which is not a pass"),
-}
-_WAYS_OUT = {
-    Verdict.PASSED: "This holds for this file (see its SHA-256) and the kinds of backdoor that the checks look for.",
-    Verdict.FAILED: "Do not ship this file. Get the model again from a source you trust and compare digests, or train "
-    "it again from data you trust; then scan that file.",
-    Verdict.INCONCLUSIVE: "Scan again with more clean samples (50 or more a class), or have a person judge the figures "
-    "above before anything is shipped.",
-    Verdict.ERROR: "Put right what is said above and scan again; until then, treat the model as not scanned.",
+    Verdict.PASSED: ("PASSED", "bold green"),
+    Verdict.FAILED: ("FAILED", "bold red"),
+    Verdict.INCONCLUSIVE: ("INCONCLUSIVE", "bold yellow"),
+    Verdict.ERROR: ("ERROR", "bold magenta"),
 }
 _INDENT = 2
 
@@ -50,16 +42,13 @@ def to_text(result: ScanResult, *, color: bool, width: int) -> str:
         _exposure(console, result.exposure.method, result.exposure.runs, _label_names(result))
     _facts(console, result)
     console.print()
-    _indented(console, Text(_WAYS_OUT[result.verdict]), 0)
+    _indented(console, Text(WAYS_OUT[result.verdict]), 0)
     return text_of(output)
 
 
 def _verdict(console: Console, result: ScanResult) -> None:
-    word, style, sentence = _VERDICTS[result.verdict]
-    if result.verdict is Verdict.PASSED and result.exposure is None:
-        sentence = "the checks found nothing in {model}, and none of them looked for a backdoor"
-    model = one_line(PurePath(result.model.path).name or result.model.path)
-    console.print(Text.assemble((word, style), ": ", (sentence.format(model=model), "bold"), "."))
+    word, style = _VERDICTS[result.verdict]
+    console.print(Text.assemble((word, style), ": ", (sentence(result), "bold"), "."))
     _indented(console, Text(one_line(result.reason)), 0)
     console.print()
 
@@ -70,7 +59,7 @@ def _finding(console: Console, finding: Finding, reason: str) -> None:
     figures = [
         None if label is None else f"label {one_line(label)}",
         score_text(finding),
-        _seconds(finding.seconds) if finding.seconds >= 0.05 else None,
+        duration(finding.seconds) if finding.seconds >= 0.05 else None,
     ]
     head = Text.assemble((one_line(finding.check), "bold"), "  ", ", ".join(figure for figure in figures if figure))
     row = Table.grid(padding=(0, 2))
@@ -126,7 +115,7 @@ def _facts(console: Console, result: ScanResult) -> None:
         ("built as", ", ".join(fact for fact in (model.architecture, model.format) if fact)),
         ("samples", f"{samples.path} ({about})" if about else samples.path),
         ("policy", f"{result.policy.name}, seed {result.seed}"),
-        ("time", _times(result.timings)),
+        ("time", times(result.timings)),
         ("made by", f"{result.tool.name} {result.tool.version}, {result.started}"),
     ]
     console.print()
@@ -137,19 +126,6 @@ def _facts(console: Console, result: ScanResult) -> None:
         if value:
             table.add_row(name, Text(one_line(value)))
     console.print(Padding(table, (0, 0, 0, _INDENT)))
-
-
-def _times(timings: Mapping[str, float]) -> str:
-    stages = ", ".join(f"{stage} {_seconds(seconds)}" for stage, seconds in timings.items() if stage != "total")
-    if "total" not in timings:
-        return stages
-    return f"{_seconds(timings['total'])} in all" + (f" ({stages})" if stages else "")
-
-
-def _seconds(seconds: float) -> str:
-    if seconds >= 60:
-        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def _label_names(result: ScanResult) -> dict[int, str]:

@@ -20,7 +20,7 @@ class Scan:
     """One scan, shared by the tests that look at it."""
 
     def __init__(self, run: Any, folder: Path, model: Path, digest: str) -> None:
-        self.run, self.model, self.digest_before = run, model, digest
+        self.run, self.folder, self.model, self.digest_before = run, folder, model, digest
         self.junit = folder / "report.xml"
         self.verdict = json.loads((folder / "report.json").read_text())
 
@@ -47,7 +47,16 @@ def scans(
         if name not in done:
             folder, model = tmp_path_factory.mktemp(name), models / f"{name}.safetensors"
             digest = _digest(model)
-            reports = ["--json", "report.json", "--junit", "report.xml"]
+            reports = [
+                "--json",
+                "report.json",
+                "--junit",
+                "report.xml",
+                "--sarif",
+                "report.sarif",
+                "--markdown",
+                "report.md",
+            ]
             run = ebyd("scan", model, *digits_options, "--policy", fast_policy, *reports, cwd=folder)
             done[name] = Scan(run, folder, model, digest)
         return done[name]
@@ -95,6 +104,18 @@ def test_junit_has_a_case_a_check(scans: Callable[[str], Scan], name: str, failu
     failed = [case for case in suite if any(isinstance(result, junitparser.Failure) for result in case.result)]
     assert len(failed) == failures
     assert suite.time > 0
+
+
+@pytest.mark.parametrize(("name", "found"), [("digits-badnets", ["model-detection"]), ("digits-clean", [])])
+def test_sarif_and_markdown_carry_the_verdict(scans: Callable[[str], Scan], name: str, found: list[str]) -> None:
+    scan = scans(name)
+    (run,) = json.loads((scan.folder / "report.sarif").read_text())["runs"]
+    assert [result["ruleId"] for result in run["results"]] == found
+    assert run["invocations"][0]["exitCode"] == scan.run.code
+    assert run["artifacts"][0]["hashes"] == {"sha-256": scan.digest_before}
+    summary = (scan.folder / "report.md").read_text()
+    assert summary.startswith(f"## ebyd-scan: {scan.verdict['verdict'].upper()}")
+    assert scan.digest_before in summary
 
 
 def test_results_on_stdout_and_progress_on_stderr(scans: Callable[[str], Scan]) -> None:
