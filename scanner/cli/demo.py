@@ -27,7 +27,7 @@ _NAMES = {"pictures": ("digits-badnets", "digits-clean"), "texts": ("reviews-bad
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("demo-reports"),
     show_default=True,
-    help="Folder for the JSON and JUnit reports.",
+    help="Folder for the JSON, JUnit and HTML reports.",
 )
 @click.option("--policy", "policy_name", default="release-gate", show_default=True, metavar="NAME|FILE")
 @click.option("--device", type=DeviceType(), default="auto", show_default=True, metavar="auto|cpu|cuda[:N]")
@@ -50,7 +50,8 @@ def demo(text: bool, out: Path, policy_name: str, device: str, quiet: bool) -> N
     lines = []
     for name, expected in zip(_NAMES["texts" if text else "pictures"], (Verdict.FAILED, Verdict.PASSED), strict=True):
         card = json.loads((MODELS / f"{name}.json").read_text(encoding="utf-8"))
-        reports = Reports({"json": out / f"{name}.json", "junit": out / f"{name}.junit.xml"})
+        suffixes = {"json": "json", "junit": "junit.xml", "html": "html"}
+        reports = Reports({form: out / f"{name}.{suffix}" for form, suffix in suffixes.items()})
         result = run_scan(_request(name, card, policy.policy, device), policy, reports, quiet=quiet)
         click.echo()
         lines.append(_judge(name, card, expected, result))

@@ -11,7 +11,7 @@ from importlib import import_module
 
 from ...evidence.result import ScanResult
 from ...policies.load import LoadedPolicy
-from ..handover import Handed
+from ..handover import Handed, WordsForm
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Given:
     result: ScanResult
     policy: LoadedPolicy
     triggers: Sequence[Handed] = ()  # recovered ones with their arrays; none where no format asked for them
+    words: Sequence[WordsForm] = ()  # trigger words with texts, likewise
 
 
 @dataclass(frozen=True)
@@ -40,4 +41,5 @@ class Format:
 FORMATS: dict[str, Format] = {  # the option without its dashes
     "json": Format("json_report", "Write the verdict as JSON; `-` is standard output."),
     "junit": Format("junit", "Write the verdict as JUnit XML; `-` likewise."),
+    "html": Format("html_report", "Write the verdict as one HTML page with plots and pictures.", pictures=True),
 }
