@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ..handover import Handed
     from .html_names import Names
 
-_TRIES = ((256, 5), (160, 5), (112, 4), (64, 3), (48, 2))  # longer side in pixels, samples; the last always fits
+_TRIES = ((256, 5), (128, 4), (64, 3), (48, 2))  # longer side in pixels, samples; the last is always small enough
+_COMPRESSED = 8  # no picture is expected to become smaller than by this much
 _ENLARGED = 96  # pixels of the longer side below which a picture is shown with its pixels, not smoothed
 _PARTS = {
     "pasted": "what is pasted, on grey",
@@ -45,8 +46,13 @@ def pictures_of(handed: Handed, names: Names, room: int) -> dict[str, Any]:
     Large pictures are reduced, and fewer samples shown, where there is not enough room.
     """
     recovered = handed.arrays()
+    height, width, channels = recovered.before.shape[1:]
     made: dict[str, Any] = {}
     for side, count in _TRIES:
+        shrunk = min(1.0, side / max(height, width)) ** 2
+        pictures = 3 * min(count, len(recovered.before))
+        if (side, count) != _TRIES[-1] and pictures * height * width * channels * shrunk > _COMPRESSED * room:
+            continue
         made = _made(recovered, names, side, count)
         if sum(len(picture.address) for picture in made.pop("all")) <= room:
             break
@@ -110,6 +116,6 @@ def _picture(pixels: NDArray[np.uint8], side: int) -> Picture:
         smaller = (max(1, image.width * side // longer), max(1, image.height * side // longer))
         image = image.resize(smaller, Image.Resampling.BOX)
     file = BytesIO()
-    image.save(file, "PNG", optimize=True)
+    image.save(file, "PNG")
     address = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
     return Picture(address, image.width, image.height, longer <= _ENLARGED)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 5 << 20
 """Of the whole page. Pictures are made smaller and fewer, and long lists are cut, until it fits."""
+_SHORT = 200  # characters of a name
 _FOLDER = Path(__file__).parent
 
 
@@ -104,7 +105,7 @@ def _environment(limits: Limits) -> Environment:
 
     def shown(value: Any) -> Any:
         if isinstance(value, str) and not isinstance(value, Markup):
-            return clip(one_line(value[: 4 * limits.text]), limits.text)
+            return clip(one_line(value[: limits.text + 1]), limits.text)
         return value
 
     environment = Environment(
@@ -149,16 +150,17 @@ def _chosen(findings: list[Finding], limit: int) -> list[Finding]:
 def _check(finding: Finding, rows: int) -> dict[str, Any]:
     """A finding as its card shows it."""
     text = finding.witness is not None and finding.witness.text is not None
+    metrics = finding.metrics.items()
     page = f"{finding.check}-text" if finding.check == "model-detection" and text else finding.check
     return {
-        "name": finding.check,
+        "name": clip(finding.check, _SHORT),
         "outcome": finding.outcome.value,
         "word": _WORDS[finding.outcome],
         "message": finding.message,
         "score": score_text(finding),
         "bar": score_bar(finding.score, finding.threshold),
-        "label": None if finding.label is None else (finding.label, finding.label_name),
-        "metrics": _cut([(name, number(value)) for name, value in finding.metrics.items()], rows),
+        "label": None if finding.label is None else (finding.label, clip(finding.label_name or "", _SHORT)),
+        "metrics": _cut([(clip(name, _SHORT), clip(number(value), _SHORT)) for name, value in metrics], rows),
         "page": f"docs/checks/{page}.md" if finding.check in _PAGES else None,
         "seconds": _seconds(finding.seconds) if finding.seconds >= 0.05 else None,
     }
