@@ -37,7 +37,7 @@ def evidence_of(given: Given, names: Names, picture_bytes: int) -> list[dict[str
     told = (Outcome.FAILED, Outcome.INCONCLUSIVE)
     left = list(given.triggers[:_MAX_ITEMS])
     room = picture_bytes // max(1, len(left))
-    items = []
+    items: list[dict[str, Any]] = []
     for finding in [one for one in given.result.findings if one.witness and one.outcome in told][:_MAX_ITEMS]:
         witness = finding.witness
         assert witness is not None

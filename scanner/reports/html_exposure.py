@@ -101,8 +101,8 @@ def _class_plot(shares: Sequence[tuple[int, float, float]], names: Names) -> obj
 def _class_rows(shares: Sequence[tuple[int, float, float]], names: Names) -> list[tuple[str, str, str]]:
     rows = [(names.short(label), percent(before), percent(after)) for label, before, after in shares[: 2 * _CLASSES]]
     if rest := shares[2 * _CLASSES :]:
-        sums = (percent(min(1.0, sum(row[column] for row in rest))) for column in (1, 2))
-        rows.append((f"the {len(rest)} others together", *sums))
+        before, after = (percent(min(1.0, sum(row[column] for row in rest))) for column in (1, 2))
+        rows.append((f"the {len(rest)} others together", before, after))
     return rows
 
 

@@ -56,7 +56,8 @@ _MEANINGS = {
     "it again from data you trust; then scan that file.",
     Verdict.INCONCLUSIVE: "This is not a pass. Scan again with more clean samples (50 or more a class), or have a "
     "person judge the figures below before anything is shipped.",
-    Verdict.ERROR: "This is not a pass: nothing is known about the model. Put right what is said above and scan again.",
+    Verdict.ERROR: "This is not a pass: the model was not searched for backdoors. Put right what is said above and "
+    "scan again.",
 }
 _WORDS = {
     Outcome.PASSED: "passed",

@@ -41,7 +41,9 @@ class Browser:
             ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         assert self._driver.stdout is not None
-        port = next(found[1] for line in self._driver.stdout if (found := re.search(r"on port (\d+)", line)))
+        port = next(
+            found[1] for line in self._driver.stdout if (found := re.search(r"successfully on port (\d+)", line))
+        )
         self._at = f"http://127.0.0.1:{port}/session"
         options = {"binary": shutil.which("chromium"), "args": [*FLAGS, f"--user-data-dir={self._folder}"]}
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}
@@ -64,7 +66,7 @@ class Browser:
         data = json.dumps(body if body is not None else {}).encode() if method == "POST" else None
         request = urllib.request.Request(self._at + path, data, {"Content-Type": "application/json"}, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=60) as answer:
+        with opener.open(request, timeout=120) as answer:
             return json.load(answer)["value"]
 
     def open(self, page: Path, *, width: int = 1280, dark: bool = False, printed: bool = False) -> None:

@@ -175,7 +175,7 @@ def test_its_size_is_bounded(result_of: ResultOf, letters: str) -> None:
     assert "the one" in page
 
 
-@pytest.mark.parametrize("shape", [(5, 512, 512, 3), (5, 1, 700, 1), (1, 1, 1, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 320, 320, 3), (5, 1, 700, 1), (1, 1, 1, 1)], ids=str)
 def test_many_large_pictures_fit(result_of: ResultOf, shape: tuple[int, ...]) -> None:
     np = pytest.importorskip("numpy")
     mask = np.random.default_rng(1).random(shape[1:3])
