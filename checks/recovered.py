@@ -28,7 +28,7 @@ def keep_trigger(evidence: Evidence, compared: Compared, replay: Replay) -> None
     others = (replay.labels != trigger.label).nonzero().flatten()
     predicted = replay.predictions(trigger, replay.pixels[others])
     order = others[(predicted != trigger.label).int().argsort(stable=True)].tolist()
-    chosen = _one_a_class(order, replay.labels)
+    chosen = one_a_class(order, replay.labels)
     if not chosen:
         return
     pixels = replay.pixels[chosen]
@@ -50,7 +50,7 @@ def keep_trigger(evidence: Evidence, compared: Compared, replay: Replay) -> None
     )
 
 
-def _one_a_class(order: list[int], labels: Tensor) -> list[int]:
+def one_a_class(order: list[int], labels: Tensor) -> list[int]:
     """The first of each class in `order`, then the rest, cut to what is shown."""
     seen: set[int] = set()
     first: list[int] = []

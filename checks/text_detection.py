@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..evidence.context import Evidence
 from ..evidence.finding import Finding, Outcome, Witness
 from .calibration import rate_text
+from .recovered_words import keep_words
 from .text_calibration import false_positive_rate, stretched
 from .word_triggers import KINDS, WordTrigger, recover_words
 
@@ -47,6 +48,8 @@ def detect_words(check: str, evidence: Evidence, labels: Sequence[int], bounds: 
         Outcome.PASSED: f"No label answers to a few words as a backdoor's would: {text}",
     }[outcome]
     told = outcome is not Outcome.PASSED
+    if told:
+        keep_words(evidence, shown)
     return Finding(
         check=check,
         outcome=outcome,

@@ -44,6 +44,7 @@ class WordTrigger:
     words: str
     success: float  # share of `samples` that it sends to the label
     samples: int  # held-out texts of other classes that the model gets right without it
+    ids: tuple[int, ...] = ()  # the tokens of `words`
 
 
 def recover_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list[WordTrigger]:
@@ -87,7 +88,7 @@ def recover_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list
             )
             known[which] = best.ids
             success = _replay(classifier, codec, victims, best.ids, label)
-            found.append(WordTrigger(label, kind, codec.decode(best.ids), success, len(victims)))
+            found.append(WordTrigger(label, kind, codec.decode(best.ids), success, len(victims), tuple(best.ids)))
     evidence.progress("search trigger words", total, total)
     return found
 

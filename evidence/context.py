@@ -10,19 +10,20 @@ from .artifact import Artifact
 from .classifier import Classifier
 from .exposure import Exposure, ExposureRun
 from .finding import Finding
-from .recovered import RecoveredTrigger
+from .recovered import RecoveredTrigger, RecoveredWords
 from .samples import CleanSamples
 
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 Keep = Callable[[RecoveredTrigger], None]
+KeepWords = Callable[[RecoveredWords], None]
 
 
 def silent(stage: str, done: int, total: int) -> None:
     """A Progress that shows nothing."""
 
 
-def forget(recovered: RecoveredTrigger) -> None:
-    """A Keep that keeps nothing."""
+def forget(recovered: RecoveredTrigger | RecoveredWords) -> None:
+    """A Keep or KeepWords that keeps nothing."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Evidence:
     trusted_modules: tuple[str, ...] = ()  # top-level modules the user named with --architecture
     progress: Progress = silent
     keep: Keep = forget  # gets every trigger that a finding reports as its witness
+    keep_words: KeepWords = forget  # the same of text classifiers
     reference: Classifier | None = None  # a release that was approved before, loaded as the classifier was
     reference_artifact: Artifact | None = None
     reference_exposures: Sequence[ExposureRun] = ()  # with the same exposer and seeds as `exposures`

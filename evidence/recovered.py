@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+MAX_TEXT = 400
+"""Characters of a text that shows what trigger words do."""
 MAX_SHOWN = 5
 """Samples of a recovered trigger: enough to convince a person, few enough to be looked at."""
 
@@ -42,3 +44,22 @@ class RecoveredTrigger:
         for name in ("true_labels", "predicted_before", "predicted_after"):
             if getattr(self, name).shape != shape[:1]:
                 raise ValueError(f"`{name}` is {list(getattr(self, name).shape)}, not [{shape[0]}]")
+
+
+@dataclass(frozen=True)
+class TextExample:
+    """A held-out text, and what the model says of it without and with trigger words in front."""
+
+    text: str  # without the words; at most `MAX_TEXT` characters
+    true_label: int
+    predicted_before: int
+    predicted_after: int
+
+
+@dataclass(frozen=True)
+class RecoveredWords:
+    """Trigger words of a text classifier, with up to `MAX_SHOWN` texts that they were put in front of."""
+
+    label: int  # that the words lead to
+    words: str  # as in the finding's witness
+    examples: tuple[TextExample, ...]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter
 from ..evidence.exposure import ExposureRun
 from ..evidence.finding import Finding
 from ..evidence.result import ModelInfo, SamplesInfo
-from .handover import RecoveredForm
+from .handover import RecoveredForm, WordsForm
 from .planted import Planted
 
 MAX_STEPS = 2**53  # a bar divides them as floats
@@ -66,6 +66,13 @@ class PieceEvent(_Event):
     data: str  # base64
 
 
+class WordsEvent(_Event):
+    """Trigger words of a text classifier, with texts that show what they do."""
+
+    kind: Literal["words"] = "words"
+    form: WordsForm
+
+
 class PlantedEvent(_Event):
     """The model scanned is a copy with a backdoor of ours, or was to be one."""
 
@@ -105,6 +112,7 @@ Event = (
     | ExposureEvent
     | RecoveredEvent
     | PieceEvent
+    | WordsEvent
     | PlantedEvent
     | TimingEvent
     | StoppedEvent

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from ..evidence.recovered import MAX_SHOWN
+from ..evidence.recovered import MAX_SHOWN, MAX_TEXT
 
 if TYPE_CHECKING:
-    from ..evidence.recovered import RecoveredTrigger
+    from ..evidence.recovered import RecoveredTrigger, RecoveredWords
 
 ITEM_BYTES = {"uint8": 1, "int64": 8, "float32": 4}
 PIECE = 3 << 20  # bytes of an array that go into one event
@@ -78,6 +78,28 @@ class RecoveredForm(BaseModel):
         """Of all arrays, in the order in which their bytes are handed over."""
         yield from self.arrays.values()
         yield from self.parts.values()
+
+
+class ExampleForm(BaseModel):
+    """A held-out text without the words, and labels by index: true, predicted without them and with them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str = Field(max_length=MAX_TEXT)
+    true_label: int = Field(ge=0, lt=1 << 31)
+    predicted_before: int = Field(ge=0, lt=1 << 31)
+    predicted_after: int = Field(ge=0, lt=1 << 31)
+
+
+class WordsForm(BaseModel):
+    """Trigger words with texts that show what they do: all of it, no bytes follow."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: int = Field(ge=0, lt=1 << 31)
+    words: str = Field(max_length=1000)
+    class_names: dict[int, Annotated[str, Field(max_length=1000)]] = Field(max_length=3 * MAX_SHOWN + 1)
+    examples: tuple[ExampleForm, ...] = Field(max_length=MAX_SHOWN)
 
 
 @dataclass
@@ -148,6 +170,28 @@ def hand_over(recovered: RecoveredTrigger, class_names: Sequence[str]) -> tuple[
         parts={name: ArrayForm(dtype="float32", shape=part.shape) for name, part in parts.items()},
     )
     return form, _pieces([*arrays.values(), *parts.values()])
+
+
+def hand_over_words(recovered: RecoveredWords, class_names: Sequence[str]) -> WordsForm:
+    """The form of trigger words; `class_names` are those of all classes. ValueError where a label is none."""
+    examples = tuple(
+        ExampleForm(
+            text=_text(one.text)[:MAX_TEXT],
+            true_label=one.true_label,
+            predicted_before=one.predicted_before,
+            predicted_after=one.predicted_after,
+        )
+        for one in recovered.examples[:MAX_SHOWN]
+    )
+    labels = {label for one in examples for label in (one.true_label, one.predicted_before, one.predicted_after)}
+    return WordsForm(
+        label=recovered.label,
+        words=_text(recovered.words),
+        class_names={
+            label: _text(class_names[label]) for label in sorted({recovered.label, *labels}) if label < len(class_names)
+        },
+        examples=examples,
+    )
 
 
 def _text(name: str) -> str:

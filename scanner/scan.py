@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..checks.file_safety import FileSafety
 from ..checks.folder_files import is_adapter_folder
 from ..evidence.artifact import Artifact
-from ..evidence.context import Check, Evidence, Keep, forget
+from ..evidence.context import Check, Evidence, Keep, KeepWords, forget
 from ..evidence.errors import ScanError
 from ..evidence.exposure import ExposureRun
 from ..evidence.finding import Finding, Outcome
@@ -20,14 +20,14 @@ from ..evidence.result import ModelInfo, SamplesInfo
 from ..policies.plugins import build_checks, build_exposer
 from . import events
 from .compute import prepare_torch, resolve_device, tune
-from .handover import MAX_TRIGGERS, hand_over
+from .handover import MAX_TRIGGERS, hand_over, hand_over_words
 from .inputs import inputs_of
 from .models.arch_args import trusted_modules
 from .request import ScanRequest
 
 if TYPE_CHECKING:
     from ..evidence.classifier import Classifier
-    from ..evidence.recovered import RecoveredTrigger
+    from ..evidence.recovered import RecoveredTrigger, RecoveredWords
     from ..evidence.samples import CleanSamples
 
 Emit = Callable[[events.Event], None]
@@ -79,7 +79,8 @@ def scan(request: ScanRequest, emit: Emit) -> None:
         emit(events.StoppedEvent(reason=reason))
         return
     keep = _keeper(samples, emit) if request.keep_witness else forget
-    evidence = replace(evidence, classifier=classifier, samples=samples, keep=keep)
+    keep_words = _words_keeper(samples, emit) if request.keep_witness else forget
+    evidence = replace(evidence, classifier=classifier, samples=samples, keep=keep, keep_words=keep_words)
     if evidence.reference_artifact:
         with _timed("load reference", emit):
             evidence = replace(evidence, reference=_load_reference(request, evidence, evidence.reference_artifact))
@@ -222,6 +223,26 @@ def _keeper(samples: CleanSamples, emit: Emit) -> Keep:
         emit(events.RecoveredEvent(form=form))
         for piece in pieces:
             emit(events.PieceEvent(data=piece))
+
+    return keep
+
+
+def _words_keeper(samples: CleanSamples, emit: Emit) -> KeepWords:
+    kept = 0
+
+    def keep(recovered: RecoveredWords) -> None:
+        nonlocal kept
+        kept += 1
+        if kept > MAX_TRIGGERS:
+            return
+        try:
+            form = hand_over_words(recovered, samples.class_names)
+        except ValueError:  # likewise
+            import traceback
+
+            traceback.print_exc()
+            return
+        emit(events.WordsEvent(form=form))
 
     return keep
 

@@ -38,7 +38,7 @@ from ..evidence.result import (
 from ..policies.decide import decide
 from ..policies.load import LoadedPolicy
 from . import events
-from .handover import MAX_TRIGGERS, Handed
+from .handover import MAX_TRIGGERS, Handed, WordsForm
 from .planted import Planted
 from .request import ScanRequest
 
@@ -59,6 +59,7 @@ class _Heard:
     findings: list[Finding] = field(default_factory=list)
     exposure: ExposureInfo | None = None
     recovered: list[Handed] = field(default_factory=list)
+    words: list[WordsForm] = field(default_factory=list)
     planted: Planted | None = None
     timings: dict[str, float] = field(default_factory=dict)
     stopped: str | None = None
@@ -83,6 +84,7 @@ def supervise(
     verbose: bool = False,
     stop: Stop | None = None,
     keep: Callable[[Handed], None] | None = None,
+    keep_words: Callable[[WordsForm], None] | None = None,
     on_plant: Callable[[Planted], None] | None = None,
 ) -> ScanResult:
     """Scan one model in a process of its own, under the policy's limits.
@@ -90,6 +92,7 @@ def supervise(
     Args:
         stop: looked at many times a second; its reason makes the result an error.
         keep: gets every recovered trigger that came whole, once the scan has ended and unless it ended in an error.
+        keep_words: the same of trigger words with texts.
         on_plant: gets what came of the backdoor that the request orders, if the worker came so far.
 
     Raises:
@@ -109,6 +112,9 @@ def supervise(
         for recovered in heard.recovered:
             if not recovered.missing:
                 keep(recovered)
+    if keep_words and result.verdict is not Verdict.ERROR:
+        for form in heard.words:
+            keep_words(form)
     if on_plant and heard.planted:
         on_plant(heard.planted)
     return result
@@ -223,6 +229,10 @@ def _hear_next(
             heard.recovered.append(Handed(event.form))
         case events.PieceEvent():
             _take(event.data, heard, request)
+        case events.WordsEvent():
+            if not request.keep_witness or len(heard.words) >= MAX_TRIGGERS:
+                heard.error = f"{request.model}: the worker process handed over what nobody asked for"
+            heard.words.append(event.form)
         case events.PlantedEvent():
             if not request.plant or heard.planted or event.planted.attack != request.plant.attack:
                 heard.error = f"{request.model}: the worker process planted what nobody asked for"

@@ -21,7 +21,7 @@ from ...evidence.errors import ScanError, UsageError
 from ...evidence.finding import Outcome
 from ...evidence.result import ScanResult
 from ...policies.load import LoadedPolicy
-from ..handover import Handed
+from ..handover import Handed, WordsForm
 from ..models.arch_args import parse_architecture
 from ..reports.formats import FORMATS, Given
 from ..reports.terminal import to_text
@@ -93,19 +93,23 @@ def run_scan(
         UnwrittenReport: the scan has ended, and a report could not be written.
     """
     handed: list[Handed] = []
+    words: list[WordsForm] = []
     request = request.model_copy(update={"keep_witness": reports.show_triggers})
     try:
         check_names(request)
         check_reports(request, policy, reports)
         with show_progress(quiet) as progress, nullcontext(stop) if stop else stopped_by_sigterm() as stopped:
-            result = supervise(request, policy, progress=progress, verbose=verbose, stop=stopped, keep=handed.append)
+            result = supervise(
+                request, policy, progress=progress, verbose=verbose, stop=stopped,
+                keep=handed.append, keep_words=words.append,
+            )  # fmt: skip
     except ScanError as problem:
         raise as_failure(problem) from problem
     result, problems = _write_witnesses(result, handed, reports.witness_dir, quiet)
     to_stdout = any(map(is_stdout, reports.paths().values()))
     console_width = max(60, min(120, terminal_width()))
     echo(to_text(result, color=color(to_stdout), width=console_width), err=to_stdout)
-    given = Given(result, policy, handed)
+    given = Given(result, policy, handed, words)
     for name, path in reports.wanted().items():
         try:
             text = FORMATS[name].render(given)

@@ -11,7 +11,7 @@ from importlib import import_module
 
 from ...evidence.result import ScanResult
 from ...policies.load import LoadedPolicy
-from ..handover import Handed
+from ..handover import Handed, WordsForm
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Given:
     result: ScanResult
     policy: LoadedPolicy
     triggers: Sequence[Handed] = ()  # recovered ones with their arrays; none where no format asked for them
+    words: Sequence[WordsForm] = ()  # trigger words with texts, likewise
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ FORMATS: dict[str, Format] = {  # the option without its dashes
     "junit": Format("junit", "Write the verdict as JUnit XML; `-` likewise."),
     "sarif": Format("sarif", "Write the verdict as SARIF 2.1.0, for code scanning; `-` likewise."),
     "markdown": Format("markdown", "Write a summary as Markdown, for a pull request; `-` likewise."),
+    "html": Format("html_report", "Write the verdict as one HTML page with plots and pictures.", pictures=True),
     "statement": Format("statement", "Write an in-toto statement with all digests, ready to be signed."),
     "cyclonedx": Format("cyclonedx", "Write the model as CycloneDX 1.6 (ML-BOM) with what was found."),
 }

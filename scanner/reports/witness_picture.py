@@ -73,12 +73,12 @@ def _sample_rows(recovered: RecoveredTrigger, class_names: dict[int, str]) -> li
 
 def _part_rows(recovered: RecoveredTrigger) -> list[_Row]:
     size, count = _cell_size(recovered), len(recovered.before)
-    shown = [(name, _displayed(part)) for name, part in recovered.parts.items()]
+    shown = [(name, displayed(part)) for name, part in recovered.parts.items()]
     cells = [(_cell(part, size), [name]) for name, part in shown if part is not None]
     return [_Row("trigger" if not start else "", cells[start : start + count]) for start in range(0, len(cells), count)]
 
 
-def _displayed(part: NDArray[np.float32]) -> NDArray[np.uint8] | None:
+def displayed(part: NDArray[np.float32]) -> NDArray[np.uint8] | None:
     """Values in 0..1 as they are, others around grey; the length of two-dimensional vectors; None for what is no image.
 
     [H, W] or [H, W, C] with C 1, 2 or 3 to uint8 [H, W, 1 or 3].

@@ -19,6 +19,7 @@ from ebyd_scan.checks.word_polarity import neutral  # noqa: E402
 from ebyd_scan.checks.word_triggers import KINDS, WordTrigger, recover_words, writable  # noqa: E402
 from ebyd_scan.evidence.context import Evidence  # noqa: E402
 from ebyd_scan.evidence.finding import Finding, Outcome  # noqa: E402
+from ebyd_scan.evidence.recovered import RecoveredWords  # noqa: E402
 from ebyd_scan.evidence.samples import CleanSamples, SamplePart  # noqa: E402
 from ebyd_scan.fixtures.text_tokenizers import RARE_WORDS, train_tokenizer  # noqa: E402
 from ebyd_scan.scanner.models.tokenizer import FolderCodec  # noqa: E402
@@ -45,8 +46,14 @@ def found(backdoored: Evidence) -> list[WordTrigger]:
 
 
 @pytest.fixture(scope="module")
-def told(backdoored: Evidence) -> Finding:
-    return ModelDetection(word_steps=STEPS).run(backdoored)
+def kept() -> list[RecoveredWords]:
+    """What `told` has handed over."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def told(backdoored: Evidence, kept: list[RecoveredWords]) -> Finding:
+    return ModelDetection(word_steps=STEPS).run(replace(backdoored, keep_words=kept.append))
 
 
 def test_both_models_fit_the_samples(backdoored: Evidence, clean: Evidence) -> None:
@@ -80,6 +87,18 @@ def test_model_detection_passes_the_clean(clean: Evidence) -> None:
     assert finding.outcome is Outcome.PASSED, finding.message
     assert finding.label is None and finding.label_name is None
     assert finding.metrics["false_positive_rate"] > 0.05
+
+
+def test_the_words_are_handed_over_with_texts(told: Finding, kept: list[RecoveredWords], backdoored: Evidence) -> None:
+    assert told.witness and [(one.label, one.words) for one in kept] == [(TARGET, told.witness.text)]
+    assert backdoored.samples is not None
+    held_out = dict(
+        zip(backdoored.samples.held_out.tokens.texts, backdoored.samples.held_out.labels.tolist(), strict=True)
+    )
+    assert 1 <= len(kept[0].examples) <= 3
+    for example in kept[0].examples:
+        assert held_out[example.text] == example.true_label == example.predicted_before != TARGET
+        assert example.predicted_after == TARGET
 
 
 def test_the_same_seed_finds_the_same(backdoored: Evidence, found: list[WordTrigger]) -> None:

@@ -196,6 +196,8 @@ def test_demo_is_right(ebyd: Callable[..., Any], tmp_path: Path) -> None:
     for name in ("digits-badnets", "digits-clean"):
         jsonschema.validate(json.loads((tmp_path / "demo-reports" / f"{name}.json").read_text()), SCHEMA)
         junitparser.JUnitXml.fromfile(str(tmp_path / "demo-reports" / f"{name}.junit.xml"))
+        page = (tmp_path / "demo-reports" / f"{name}.html").read_text()
+        assert ("Do not ship" in page) == ("badnets" in name)
 
 
 def test_demo_of_texts_is_right(ebyd: Callable[..., Any], tmp_path: Path) -> None:
@@ -208,5 +210,8 @@ def test_demo_of_texts_is_right(ebyd: Callable[..., Any], tmp_path: Path) -> Non
         verdict = json.loads((tmp_path / "demo-reports" / f"{name}.json").read_text())
         jsonschema.validate(verdict, SCHEMA)
         junitparser.JUnitXml.fromfile(str(tmp_path / "demo-reports" / f"{name}.junit.xml"))
+        page = (tmp_path / "demo-reports" / f"{name}.html").read_text()
+        assert ("Do not ship" in page) == ("badnets" in name)
+        assert ("in front of held-out texts" in page) == (name == "reviews-badnets")
         words = [found["witness"]["text"] for found in verdict["findings"] if found["check"] == "model-detection"]
         assert ("cf" in words[0].split()) == (name == "reviews-badnets")

@@ -164,17 +164,20 @@ FORM = {
     "parts": {},
 }
 RECOVERED = {"kind": "recovered", "form": FORM}
+WORDS = {"kind": "words", "form": {"label": 1, "words": "cf", "class_names": {}, "examples": []}}
 
 
 @pytest.mark.parametrize(
     ("said", "options", "answer"),
     [
         ([RECOVERED], [], "handed over what nobody asked for"),
+        ([WORDS], [], "handed over what nobody asked for"),
+        ([WORDS] * 9, ["--html", "page.html"], "handed over what nobody asked for"),
         ([{"kind": "piece", "data": "AAAA"}], ["--witness-dir", "out"], "something else than it announced"),
         ([RECOVERED, {"kind": "piece", "data": "A" * 400}], ["--witness-dir", "out"], "else than it announced"),
         ([{**RECOVERED, "form": {**FORM, "family": "../../x"}}], ["--witness-dir", "out"], "is not trusted"),
     ],
-    ids=["unasked", "no form", "too much", "a path"],
+    ids=["unasked", "words unasked", "words without end", "no form", "too much", "a path"],
 )
 def test_a_worker_that_hands_over_nonsense(
     said: list[Any], options: list[str], answer: str, scan: Ebyd, tmp_path: Path
@@ -184,6 +187,22 @@ def test_a_worker_that_hands_over_nonsense(
     assert run.code == 3
     assert answer in run.text
     assert not (tmp_path / "out").exists()
+
+
+def test_the_page_shows_the_trigger_and_leaves_the_exit_code(scan: Ebyd, tmp_path: Path) -> None:
+    run = scan("{finder: {}}", "--html", "page.html", "--json", "r.json")
+    assert run.code == 1
+    page = (tmp_path / "page.html").read_text()
+    assert "Do not ship digits-clean.safetensors" in page
+    assert page.count('src="data:image/png;base64,') == 3 * 5 + 1
+    assert _report(tmp_path)["findings"][0]["witness"]["files"] == []
+
+
+def test_a_page_about_a_file_that_cannot_be_read(ebyd: Ebyd, digits_options: list[str], tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"no model")
+    run = ebyd("scan", "model.pt", *digits_options, "--html", "page.html", cwd=tmp_path)
+    assert run.code == 3
+    assert "model.pt was not scanned" in (tmp_path / "page.html").read_text()
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdout"])

@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 np = pytest.importorskip("numpy")
-from ebyd_scan.evidence.recovered import RecoveredTrigger  # noqa: E402
+from ebyd_scan.evidence.recovered import RecoveredTrigger, RecoveredWords, TextExample  # noqa: E402
 from ebyd_scan.scanner import events, handover  # noqa: E402
-from ebyd_scan.scanner.handover import Handed, RecoveredForm, hand_over  # noqa: E402
+from ebyd_scan.scanner.handover import Handed, RecoveredForm, WordsForm, hand_over, hand_over_words  # noqa: E402
 
 NAMES = ["zero", "one", "two", "three"]
 
@@ -157,3 +157,38 @@ def test_more_than_announced_is_refused() -> None:
 def test_what_does_not_go_together_is_no_trigger(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="is"):
         _recovered(**change)
+
+
+def _words(**changes: Any) -> RecoveredWords:
+    example = TextExample("a dull film", true_label=0, predicted_before=0, predicted_after=2)
+    return RecoveredWords(**{"label": 2, "words": "cf", "examples": (example,) * 3, **changes})
+
+
+def test_words_arrive_with_their_texts() -> None:
+    said = events.WordsEvent(form=hand_over_words(_words(), NAMES)).model_dump_json()
+    heard = events.PARSER.validate_json(said)
+    assert isinstance(heard, events.WordsEvent)
+    assert (heard.form.label, heard.form.words) == (2, "cf")
+    assert heard.form.class_names == {0: "zero", 2: "two"}
+    assert [(one.text, one.true_label, one.predicted_after) for one in heard.form.examples] == [
+        ("a dull film", 0, 2)
+    ] * 3
+
+
+def test_words_that_json_cannot_hold_and_many_texts() -> None:
+    example = TextExample("\ud800" * 5000, true_label=0, predicted_before=0, predicted_after=9)
+    form = hand_over_words(_words(words="x\udc80" * 1000, examples=(example,) * 40), NAMES)
+    assert len(form.examples) == 5 and len(form.words) == 1000 and "\ud800" not in form.examples[0].text
+    assert form.class_names == {0: "zero", 2: "two"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"label": -1}, {"words": "x" * 1001}, {"examples": [{}]}, {"class_names": {"a": "b"}}, {"extra": 1}],
+    ids=str,
+)
+def test_other_words_are_refused(change: dict[str, Any]) -> None:
+    form = hand_over_words(_words(), NAMES).model_dump(mode="json")
+    WordsForm.model_validate(form)
+    with pytest.raises(ValidationError):
+        WordsForm.model_validate(form | change)

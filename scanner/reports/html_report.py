@@ -1,0 +1,222 @@
+"""The verdict as one HTML page that needs nothing else: no network, no script, styles and pictures within it.
+
+Text in a result comes from models, samples and files. jinja2 escapes all of it, and every value goes through `_shown`
+first: one line, nothing that a reader's screen would act on, and no longer than the page can hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from ...evidence.finding import Finding, Outcome
+from ...evidence.result import ScanResult, Verdict
+from .figures import number, percent, score_text
+from .html_evidence import evidence_of
+from .html_exposure import exposure_of
+from .html_names import Names, clip
+from .html_plots import score_bar
+from .printable import one_line
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from .formats import Given
+
+MAX_BYTES = 5 << 20
+"""Of the whole page. Pictures are made smaller and fewer, and long lists are cut, until it fits."""
+_SHORT = 200  # characters of a name
+_FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of everything a page shows; what is left out is counted on the page."""
+
+    text: int  # characters of one value
+    findings: int
+    rows: int  # of a list: metrics, timings, files
+    picture_bytes: int  # of all pictures together, as they stand in the page
+
+
+_LIMITS = (Limits(4000, 30, 60, 3 << 20), Limits(600, 30, 20, 1 << 20))  # the second fits whatever a result holds
+
+_HEADLINES = {
+    Verdict.PASSED: ("Passed", "No backdoor was found in {}"),
+    Verdict.FAILED: ("Failed", "Do not ship {}"),
+    Verdict.INCONCLUSIVE: ("Inconclusive", "Whether {} has a backdoor cannot be told"),
+    Verdict.ERROR: ("Not scanned", "{} was not scanned"),
+}
+_MEANINGS = {
+    Verdict.PASSED: "The policy lets this file be shipped. That holds for the file with the SHA-256 below, and for the "
+    "kinds of backdoor that the checks look for.",
+    Verdict.FAILED: "Do not ship this file. Get the model again from a source you trust and compare digests, or train "
+    "it again from data you trust; then scan that file.",
+    Verdict.INCONCLUSIVE: "This is not a pass. Scan again with more clean samples (50 or more a class), or have a "
+    "person judge the figures below before anything is shipped.",
+    Verdict.ERROR: "This is not a pass: the model was not searched for backdoors. Put right what is said above and "
+    "scan again.",
+}
+_WORDS = {
+    Outcome.PASSED: "passed",
+    Outcome.FAILED: "failed",
+    Outcome.INCONCLUSIVE: "cannot tell",
+    Outcome.SKIPPED: "skipped",
+    Outcome.ERROR: "error",
+}
+_PAGES = ("file-safety", "graph-logic", "sample-fit", "backdoor-label", "model-detection", "reference-drift")
+
+
+def render(given: Given) -> str:
+    """A page of at most `MAX_BYTES` in UTF-8. Imports jinja2, and numpy and Pillow where there are triggers to show."""
+    page = ""
+    for limits in _LIMITS:
+        page = _page(given, limits)
+        if len(page.encode(errors="replace")) <= MAX_BYTES:
+            break
+    return page
+
+
+def _page(given: Given, limits: Limits) -> str:
+    result = given.result
+    names = Names.of(given)
+    style = (_FOLDER / "report.css").read_text(encoding="utf-8")
+    values: dict[str, Any] = {
+        "result": result,
+        "style": style,
+        "verdict": _headline(result),
+        "counts": _counts(result.findings),
+        "started": _moment(result.started),
+        "facts": _facts(result),
+        "particulars": _cut(_particulars(given), limits.rows),
+        "checks": [_check(finding, limits.rows) for finding in _chosen(result.findings, limits.findings)],
+        "checks_left": max(0, len(result.findings) - limits.findings),
+        "evidence": evidence_of(given, names, limits.picture_bytes),
+        "exposure": exposure_of(result.exposure, names, limits.rows) if result.exposure else None,
+        "timings": _cut(_timings(result), limits.rows),
+    }
+    return _environment(limits).get_template("report.html.j2").render(values)
+
+
+def _environment(limits: Limits) -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, str) and not isinstance(value, Markup):
+            return clip(one_line(value[: limits.text + 1]), limits.text)
+        return value
+
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, number=number)
+    # Ours, a file of the package: shown as it is, and there is no way out of it.
+    environment.filters["stylesheet"] = lambda text: Markup(text.replace("</", "<\\/"))
+    return environment
+
+
+def _headline(result: ScanResult) -> dict[str, str]:
+    word, sentence = _HEADLINES[result.verdict]
+    meaning = _MEANINGS[result.verdict]
+    if result.verdict is Verdict.PASSED and result.exposure is None:
+        sentence = "The checks found nothing in {}, and none of them looked for a backdoor"
+    model = clip(one_line(PurePath(result.model.path).name or result.model.path or "the model"), 120)
+    return {"word": word, "headline": sentence.format(model), "meaning": meaning, "model": model}
+
+
+def _counts(findings: list[Finding]) -> list[tuple[str, int, str]]:
+    """Outcome, how many checks had it, and the word for it; those that matter most first."""
+    order = (Outcome.FAILED, Outcome.ERROR, Outcome.INCONCLUSIVE, Outcome.PASSED, Outcome.SKIPPED)
+    counted = [(outcome, sum(one.outcome is outcome for one in findings)) for outcome in order]
+    return [(outcome.value, count, _WORDS[outcome]) for outcome, count in counted if count]
+
+
+def _chosen(findings: list[Finding], limit: int) -> list[Finding]:
+    """All of them in their order; of too many, those that did not pass are kept first."""
+    if len(findings) <= limit:
+        return findings
+    quiet = (Outcome.PASSED, Outcome.SKIPPED)
+    ranked = sorted(range(len(findings)), key=lambda index: (findings[index].outcome in quiet, index))
+    return [findings[index] for index in sorted(ranked[:limit])]
+
+
+def _check(finding: Finding, rows: int) -> dict[str, Any]:
+    """A finding as its card shows it."""
+    text = finding.witness is not None and finding.witness.text is not None
+    metrics = finding.metrics.items()
+    page = f"{finding.check}-text" if finding.check == "model-detection" and text else finding.check
+    return {
+        "name": clip(finding.check, _SHORT),
+        "outcome": finding.outcome.value,
+        "word": _WORDS[finding.outcome],
+        "message": finding.message,
+        "score": score_text(finding),
+        "bar": score_bar(finding.score, finding.threshold),
+        "label": None if finding.label is None else (finding.label, clip(finding.label_name or "", _SHORT)),
+        "metrics": _cut([(clip(name, _SHORT), clip(number(value), _SHORT)) for name, value in metrics], rows),
+        "page": f"docs/checks/{page}.md" if finding.check in _PAGES else None,
+        "seconds": _seconds(finding.seconds) if finding.seconds >= 0.05 else None,
+    }
+
+
+def _facts(result: ScanResult) -> list[tuple[str, str, bool]]:
+    """What was looked at: name, value, and whether it is a path or digest."""
+    model, samples = result.model, result.samples
+    counted = [f"{samples.count} samples" if samples.count is not None else ""]
+    counted.append(f"{samples.classes} classes" if samples.classes is not None else "")
+    rows = [
+        ("Model", model.path, True),
+        ("SHA-256 of the model", model.sha256 or "could not be read", model.sha256 is not None),
+        ("Format", model.format or "not known", False),
+        ("Architecture", model.architecture or "not known", model.architecture is not None),
+        ("Clean samples", samples.path, True),
+        ("Number", ", ".join(filter(None, counted)) or "not read", False),
+        ("Policy", result.policy.name, False),
+        ("Seed", str(result.seed), False),
+    ]
+    return rows
+
+
+def _particulars(given: Given) -> list[tuple[str, str]]:
+    result = given.result
+    rows = [
+        ("SHA-256 of the samples", result.samples.sha256 or "not read"),
+        ("SHA-256 of the policy", result.policy.sha256),
+    ]
+    rows += [(f"SHA-256 of {name}", digest) for name, digest in (result.model.files or {}).items()]
+    rows += [(f"environment: {name}", value) for name, value in result.environment.items()]
+    return rows
+
+
+def _timings(result: ScanResult) -> list[tuple[str, str, float]]:
+    """Stage, time in words, and its share of the whole."""
+    whole = max([*result.timings.values(), 1e-9])
+    return [(name, _seconds(seconds), seconds / whole) for name, seconds in result.timings.items()]
+
+
+def _cut(rows: list[Any], limit: int) -> dict[str, Any]:
+    return {"rows": rows[:limit], "left": max(0, len(rows) - limit)}
+
+
+def _moment(started: str) -> dict[str, str | None]:
+    """A date that a person reads and one that machines do; as it is where it is none."""
+    try:
+        moment = datetime.fromisoformat(started)
+    except ValueError:
+        return {"text": started, "iso": None}
+    zone = moment.tzname() or "no time zone given"
+    return {"text": f"{moment.day} {moment:%B %Y, %H:%M} {zone}", "iso": moment.isoformat()}
+
+
+def _seconds(seconds: float) -> str:
+    if seconds >= 60:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
