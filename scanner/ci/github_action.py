@@ -23,11 +23,11 @@ from ...evidence.finding import Finding, Outcome
 from ...evidence.result import ScanResult, Verdict
 from ..reports.printable import one_line
 from .inputs import command_line, report_files
-from .workflow import Annotation, add_summary, annotate, output_text, without_commands
+from .workflow import Annotation, Kind, add_summary, annotate, output_text, without_commands
 
 NOT_SCANNED = Verdict.ERROR.exit_code
 INTERRUPTED = 130
-_KINDS = {Outcome.FAILED: "error", Outcome.ERROR: "error", Outcome.INCONCLUSIVE: "warning"}
+_TOLD = (Outcome.FAILED, Outcome.ERROR, Outcome.INCONCLUSIVE)
 _MAX_REPORT = 200_000_000  # bytes
 # A worker process inherits the environment: it gets neither what steers the job nor its credentials.
 _KEPT_BACK = (
@@ -72,7 +72,7 @@ def main(inputs: Mapping[str, str]) -> int:
     outputs = {"verdict": scanned.verdict.value, "exit-code": str(scanned.exit_code)}
     outputs["report-path"] = written.get("json", "")
     outputs |= {f"{name}-path": written.get(name, "") for name in ("junit", "sarif", "markdown", "html")}
-    for line in annotate(annotations(scanned, inputs)):
+    for line in annotate(annotations_of(scanned, inputs)):
         print(line, flush=True)
     try:
         if file := inputs.get("GITHUB_OUTPUT"):
@@ -86,22 +86,22 @@ def main(inputs: Mapping[str, str]) -> int:
     return scanned.exit_code
 
 
-def annotations(scanned: Scanned, inputs: Mapping[str, str]) -> list[Annotation]:
+def annotations_of(scanned: Scanned, inputs: Mapping[str, str]) -> list[Annotation]:
     """A finding that speaks against the model each, or what went wrong."""
     file = _in_repository(inputs.get("EBYD_MODEL", "").strip("\r\n"), inputs.get("GITHUB_WORKSPACE"))
     findings = scanned.result.findings if scanned.result else []
-    shown = [_annotation(finding, file) for finding in findings if finding.outcome in _KINDS]
+    shown = [_annotation(finding, file) for finding in findings if finding.outcome in _TOLD]
     sentence = scanned.problem or (scanned.result.reason if scanned.result else "there is no report")
     if scanned.verdict is Verdict.PASSED:
         return [*shown, Annotation("notice", "ebyd-scan: passed", one_line(sentence), file)]
     if scanned.problem or not shown:
-        kind = "warning" if scanned.verdict is Verdict.INCONCLUSIVE else "error"
+        kind: Kind = "warning" if scanned.verdict is Verdict.INCONCLUSIVE else "error"
         shown = [Annotation(kind, f"ebyd-scan: {scanned.verdict.value}", one_line(sentence), file), *shown]
     return shown
 
 
 def _annotation(finding: Finding, file: str | None) -> Annotation:
-    kind = "warning" if finding.outcome is Outcome.INCONCLUSIVE else "error"
+    kind: Kind = "warning" if finding.outcome is Outcome.INCONCLUSIVE else "error"
     return Annotation(kind, one_line(f"ebyd-scan: {finding.check} {finding.outcome}"), one_line(finding.message), file)
 
 

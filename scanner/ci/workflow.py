@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+Kind = Literal["error", "warning", "notice"]
 MAX_OF_A_KIND = 10
 MAX_SUMMARY = 1 << 20  # bytes
 MAX_MESSAGE = 4000  # characters; the whole text is in the reports
@@ -24,7 +25,7 @@ _CUT = "\n\n*Cut here: the whole report is among the files of this scan.*\n"
 class Annotation:
     """A line that GitHub shows beside the changes of a pull request and on the page of the run."""
 
-    kind: Literal["error", "warning", "notice"]
+    kind: Kind
     title: str
     message: str
     file: str | None = None  # relative to the repository

@@ -12,7 +12,7 @@ from ebyd_scan.evidence.errors import UsageError
 from ebyd_scan.evidence.finding import Finding, Outcome
 from ebyd_scan.evidence.result import ModelInfo, PolicyInfo, SamplesInfo, ScanResult, ToolInfo, Verdict
 from ebyd_scan.scanner.ci import install
-from ebyd_scan.scanner.ci.github_action import Scanned, annotations
+from ebyd_scan.scanner.ci.github_action import Scanned, annotations_of
 from ebyd_scan.scanner.ci.inputs import command_line, report_files
 from ebyd_scan.scanner.ci.workflow import MAX_SUMMARY, Annotation, add_summary, annotate, output_text
 
@@ -66,13 +66,13 @@ def test_every_finding_against_the_model_is_told(tmp_path: Path) -> None:
         findings=findings,
     )
     inputs = {"EBYD_MODEL": str(tmp_path / "a" / "m.pt"), "GITHUB_WORKSPACE": str(tmp_path)}
-    told = [(one.kind, one.title, one.file) for one in annotations(Scanned(1, None, result), inputs)]
+    told = [(one.kind, one.title, one.file) for one in annotations_of(Scanned(1, None, result), inputs)]
     assert told == [
         ("error", "ebyd-scan: c1 failed", "a/m.pt"),
         ("warning", "ebyd-scan: c2 inconclusive", "a/m.pt"),
         ("error", "ebyd-scan: c4 error", "a/m.pt"),
     ]
-    assert annotations(Scanned(1, None, result), inputs | {"GITHUB_WORKSPACE": "/nowhere"})[0].file is None
+    assert annotations_of(Scanned(1, None, result), inputs | {"GITHUB_WORKSPACE": "/nowhere"})[0].file is None
 
 
 def test_inputs_become_a_command_line() -> None:
