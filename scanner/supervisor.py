@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import IO
 
 from pydantic import ValidationError
@@ -97,7 +98,6 @@ def supervise(
 
     Raises:
         UsageError: the worker found the command line wrong (a device that is not there, say).
-        MissingExtra: torch is not installed.
     """
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     heard = _Heard(
@@ -120,11 +120,24 @@ def supervise(
     return result
 
 
-def _listen(request: ScanRequest, heard: _Heard, progress: Progress, verbose: bool, stop: Stop) -> None:
+def require_torch() -> None:
+    """See that what every scan needs is installed, without importing torch. Raises MissingExtra."""
+    if find_spec("torch") is None:
+        raise MissingExtra("torch", "torch")
     try:
-        from .family import Family
+        import psutil  # noqa: F401
     except ModuleNotFoundError:
         raise MissingExtra("psutil", "torch") from None
+
+
+def _listen(request: ScanRequest, heard: _Heard, progress: Progress, verbose: bool, stop: Stop) -> None:
+    try:
+        require_torch()
+    except MissingExtra as problem:
+        heard.error = str(problem)  # a result like any other, so that reports are written and none is an older scan's
+        return
+    from .family import Family
+
     limits = request.policy.limits
     memory_bytes = int(limits.memory * 2**30)
     worker = subprocess.Popen(

@@ -13,6 +13,7 @@ from ...evidence.result import ScanResult, Verdict
 from ...policies.load import load_policy
 from ...policies.model import Policy
 from ..request import ScanRequest
+from ..supervisor import require_torch
 from .options import DeviceType, PolicyType
 from .run import Failure, Reports, as_failure, run_scan
 
@@ -47,6 +48,7 @@ def demo(text: bool, out: Path, policy_name: str, device: str, quiet: bool, verb
     """
     try:
         policy = load_policy(policy_name)
+        require_torch()
         out.mkdir(parents=True, exist_ok=True)
     except ScanError as problem:
         raise as_failure(problem) from problem

@@ -17,7 +17,7 @@ from ..reports.selftest import to_selftest_json, to_selftest_text
 from ..reports.write import write_atomically
 from ..request import ScanRequest
 from ..selftest import SelfTest, check_policy, run_selftest
-from ..supervisor import Stop, supervise
+from ..supervisor import Stop, require_torch, supervise
 from . import run as console
 from .progress import show_progress
 from .scan import read_request
@@ -92,6 +92,7 @@ def selftest(
             )
         console.check_names(request)
         console.check_reports(request, policy, console.Reports({"json": json_path}))
+        require_torch()
         with console.stopped_by_sigterm() as stop:
             scan = _scanner(policy, len(attacks or ATTACKS) + 1, stop, quiet=quiet, verbose=verbose)
             test = run_selftest(request, attacks or ATTACKS, epochs, scan)

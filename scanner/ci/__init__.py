@@ -1,0 +1,1 @@
+"""What CI systems need around a scan; `action.yml` runs it."""
