@@ -69,6 +69,9 @@ def parse(text: str) -> Document:
     except yaml.MarkedYAMLError as error:
         sentence = " ".join(part for part in (error.context, error.problem) if part)
         problem = at(error.problem_mark or error.context_mark, f"is not valid YAML: {sentence}")
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # "\\UFFFFFFFF", %YAML 1.999...: PyYAML lets them out
+        text = str(error).splitlines()
+        problem = Problem(f"is not valid YAML: {text[0][:200] if text else type(error).__name__}")
     document.problems.append(problem)
     return document
 

@@ -12,7 +12,9 @@ from typing import Final
 
 from ...checks.folder_files import ADAPTER_CONFIG, CONFIG, folder_files, is_adapter_folder, is_model_folder, read_json
 from ...checks.pickle_walk import walk_pickle
+from ...checks.tar_layout import is_tar
 from ...checks.text import shown
+from ...checks.zip_layout import Limits, directory_problem
 from ...evidence.artifact import BASE, Artifact, Format
 from ...evidence.errors import ScanError, UsageError
 
@@ -54,6 +56,10 @@ def _directory(path: Path) -> ScanError:
 
 
 def _zip_format(path: Path) -> Format:
+    with path.open("rb") as file:
+        problem = directory_problem(file, Limits())
+    if problem:
+        raise ScanError(f"{path}: {problem}, which no model has")
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -79,7 +85,7 @@ def _format(path: Path, head: bytes, size: int) -> Format:
         raise ScanError(f"{path} {_OTHERS[path.suffix]}")
     if head.startswith(b"PK\x03\x04"):
         return _zip_format(path)
-    if head[257:262] == b"ustar":
+    if is_tar(head):
         return "unknown"
     if head[:1] == b"\x80" and _LEGACY_MAGIC in head[:32]:
         return "pytorch-legacy"
