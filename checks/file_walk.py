@@ -37,6 +37,7 @@ _MAX_PICKLES: Final = 50  # in a row; the second one is a problem already
 _MAX_PROBLEMS: Final = 100
 _TRAINING: Final = "training_args.bin"  # settings of the trainer's, no loader of a model opens it
 _MAX_TEXT: Final = 64 << 20  # bytes of TorchScript code or of a JSON document
+_MAX_TAR: Final = 10_000  # members; torch's had four, and tarfile takes long over each
 _NO_BOMB: Final = 64 << 20  # bytes that any file may unpack into
 
 
@@ -241,8 +242,8 @@ class _Walker:
         try:
             with tarfile.open(fileobj=cast(BinaryIO, SmallReads(stream)), mode="r:") as archive:
                 for number, info in enumerate(archive):
-                    if number == self.limits.max_members:
-                        self.result.problem(f"{where} has more than {self.limits.max_members:,} members")
+                    if number == min(self.limits.max_members, _MAX_TAR):
+                        self.result.problem(f"{where} is a tar archive of more than {number:,} members")
                         return
                     self._tar_member(archive, info, where, depth)
         except Exception as error:  # as above

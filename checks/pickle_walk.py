@@ -9,7 +9,7 @@ from typing import IO, Final, NamedTuple, Protocol, cast
 _MAX_LINE: Final = 1 << 20  # bytes; a longer line is no global's name
 _MAX_HELD: Final = 2_000_000  # values on the stack, or in the memo: a pickle's byte can cost a hundred of ours
 _MAX_GLOBALS: Final = 10_000  # TorchScript names one a submodule
-MAX_STEPS: Final = 10_000_000  # opcodes, ten to twenty seconds: a model's pickle has a few dozen a tensor
+MAX_STEPS: Final = 5_000_000  # opcodes, five seconds on an idle machine: a model's pickle has a few dozen a tensor
 _OPCODES: Final = {op.code: op for op in pickletools.opcodes}
 _CALLS: Final = frozenset({"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
 _STRINGS: Final = frozenset(

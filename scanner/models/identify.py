@@ -28,6 +28,7 @@ _OTHERS: Final = {  # suffix -> what to do
     ".pb": "is a TensorFlow file, not a PyTorch model",
     ".npz": "is a NumPy archive, not a PyTorch model",
 }
+_LOOK: Final = 100_000  # opcodes that tell a pickle from a text
 _NAME: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _EXPORT: Final = re.compile(r"(?:[^/]+/)?(?:archive_format|models/[^/]+\.json|serialized_exported_program\.json)")
 
@@ -90,11 +91,11 @@ def _format(path: Path, head: bytes, size: int) -> Format:
     if head[:1] == b"\x80" and _LEGACY_MAGIC in head[:32]:
         return "pytorch-legacy"
     with path.open("rb") as file:
-        report = walk_pickle(file, size)
+        report = walk_pickle(file, size, _LOOK)
     # Any other pickle, whole or broken after it would have imported something, is the file check's to judge. Opcodes
     # are letters, so that a text may look like a few of them: what it would import has no name then.
     imports = report.globals and all(_NAME.fullmatch(part) for use in report.globals for part in use)
-    if report.complete or imports or re.match(rb"\x80[\x00-\x05]", head):
+    if report.complete or report.exhausted or imports or re.match(rb"\x80[\x00-\x05]", head):
         return "unknown"
     raise ScanError(
         f"{path} is not a model file that this version knows (safetensors, torch.save, TorchScript, torch.export, "
