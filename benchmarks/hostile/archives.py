@@ -282,13 +282,13 @@ def tar_of_many_members(folder: Path, payload: Payload) -> Path:
 
 @CASES()
 def zip_bomb_of_one_member(folder: Path, payload: Payload) -> Path:
-    return _write(folder, zipped({"a/data.pkl": _GOOD, "a/data/0": bytes(200 << 20)}, zipfile.ZIP_DEFLATED))
+    return _write(folder, zipped({"a/data.pkl": _GOOD, "a/data/0": bytes(70 << 20)}, zipfile.ZIP_DEFLATED))
 
 
 @CASES()
 def zip_bomb_of_small_members(folder: Path, payload: Payload) -> Path:
-    """No member is larger than 1 MiB, all together are 300 MiB in 300 KiB."""
-    members = {f"a/data/{index}": bytes(1 << 20) for index in range(300)}
+    """No member is larger than 1 MiB, all together are 80 MiB in 80 KiB."""
+    members = {f"a/data/{index}": bytes(1 << 20) for index in range(80)}
     return _write(folder, zipped({"a/data.pkl": _GOOD, **members}, zipfile.ZIP_DEFLATED))
 
 

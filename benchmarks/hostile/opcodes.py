@@ -214,11 +214,6 @@ def ten_thousand_globals(folder: Path, payload: Payload) -> Path:
 
 
 @CASES()
-def payload_behind_millions_of_values(folder: Path, payload: Payload) -> Path:
-    return _write(folder, stream(b"N" * 2_100_000 + called("posix", "system", (payload.command,))))
-
-
-@CASES()
 def without_any_suffix(folder: Path, payload: Payload) -> Path:
     return _write(folder, system(payload.command), "weights")
 
