@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from ..evidence.artifact import BASE, Format
+from ..evidence.artifact import Format
 from ..evidence.errors import ScanError
 
 CONFIG: Final = "config.json"
@@ -131,9 +131,8 @@ def _unpickled(folder: Path) -> Iterator[str]:
                     raise ScanError(f"{folder / prefix} lies more than {_MAX_LEVELS} folders deep: remove it")
                 if entry.name != ".git":
                     waiting.append((Path(entry.path), f"{prefix}{entry.name}/", level + 1))
-            elif entry.is_file() and not (prefix + entry.name).startswith(BASE):
-                if entry.name.endswith(_UNPICKLED) or begins_as_pickle(Path(entry.path)):
-                    yield prefix + entry.name
+            elif entry.is_file() and (entry.name.endswith(_UNPICKLED) or begins_as_pickle(Path(entry.path))):
+                yield prefix + entry.name
 
 
 def begins_as_pickle(path: Path) -> bool:

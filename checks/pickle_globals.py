@@ -67,7 +67,7 @@ _PLAIN: Final[dict[str, frozenset[str]]] = {
     "torch.torch_version": frozenset({"TorchVersion"}),
     "types": frozenset({"SimpleNamespace"}),
 }
-# What `training_args.bin` is made of, which transformers' trainer writes beside the weights: settings and their choices.
+# What `training_args.bin` is made of, which transformers' trainer writes beside weights: settings and their choices.
 _TRAINER: Final = re.compile(
     r"transformers\.(training_args(_seq2seq)?\.(\w*TrainingArguments|OptimizerNames|ParallelMode)"
     r"|trainer_utils\.(IntervalStrategy|SaveStrategy|HubStrategy|SchedulerType|FSDPOption|EvaluationStrategy)"

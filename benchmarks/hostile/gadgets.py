@@ -93,7 +93,8 @@ NAMED: dict[Arguments, str] = {
     _module: "builtins.__import__ importlib.import_module importlib.__import__ importlib.reload pydoc.locate "
     "pkgutil.resolve_name pkgutil.get_loader pydoc.safeimport unittest.mock._importer django.utils.module_loading."
     "import_string werkzeug.utils.import_string hydra.utils.instantiate hydra._internal.instantiate._instantiate2."
-    "_resolve_target torch._inductor.codecache.PyCodeCache.load numpy.core._internal.sys sys.modules antigravity.geohash",
+    "_resolve_target torch._inductor.codecache.PyCodeCache.load numpy.core._internal.sys sys.modules "
+    "antigravity.geohash",
     _url: "webbrowser.open urllib.request.urlopen urllib.request.urlretrieve urllib.urlopen http.client.HTTPConnection "
     "requests.get requests.api.get httpx.get aiohttp.ClientSession socket.socket socket.create_connection "
     "socket.gethostbyname ssl.get_server_certificate ftplib.FTP smtplib.SMTP telnetlib.Telnet "
@@ -105,7 +106,8 @@ NAMED: dict[Arguments, str] = {
     "builtins.breakpoint builtins.memoryview builtins.property copyreg._reconstructor copyreg.__newobj__ "
     "copyreg.add_extension sys.settrace sys.setprofile sys.exit signal.signal atexit.register weakref.finalize "
     "gc.get_objects inspect.getattr_static types.MethodType types.ModuleType contextlib.ExitStack string.Formatter "
-    "torch.nn.Module torch.ops.aten torch.utils.data.DataLoader numpy.vectorize numpy.ufunc numpy.distutils.exec_command",
+    "torch.nn.Module torch.ops.aten torch.utils.data.DataLoader numpy.vectorize numpy.ufunc "
+    "numpy.distutils.exec_command",
 }
 
 

@@ -9,28 +9,28 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("hypothesis")
-from ebyd_scan.checks.file_walk import offences  # noqa: E402
-from ebyd_scan.checks.pickle_globals import objection  # noqa: E402
-from ebyd_scan.checks.pickle_walk import walk_pickle  # noqa: E402
-from ebyd_scan.checks.safetensors_header import header_problems  # noqa: E402
-from ebyd_scan.checks.torchscript_code import code_problems  # noqa: E402
-from ebyd_scan.evidence.errors import ScanError, UsageError  # noqa: E402
-from ebyd_scan.policies.load import load_policy  # noqa: E402
-from ebyd_scan.scanner.events import PARSER  # noqa: E402
-from ebyd_scan.scanner.handover import ArrayForm, Handed, RecoveredForm  # noqa: E402
-from ebyd_scan.scanner.inspection import inspect_file  # noqa: E402
-from ebyd_scan.scanner.models.identify import identify  # noqa: E402
-from hypothesis import given  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from pydantic import ValidationError  # noqa: E402
+from ebyd_scan.checks.file_walk import offences
+from ebyd_scan.checks.pickle_globals import objection
+from ebyd_scan.checks.pickle_walk import walk_pickle
+from ebyd_scan.checks.safetensors_header import header_problems
+from ebyd_scan.checks.torchscript_code import code_problems
+from ebyd_scan.evidence.errors import ScanError, UsageError
+from ebyd_scan.policies.load import load_policy
+from ebyd_scan.scanner.events import PARSER
+from ebyd_scan.scanner.handover import ArrayForm, Handed, RecoveredForm
+from ebyd_scan.scanner.inspection import inspect_file
+from ebyd_scan.scanner.models.identify import identify
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from .fuzzing import FILES, FUZZ, PICKLES, TENSORS, bytes_like, only, text_like, written  # noqa: E402
+from .fuzzing import FILES, FUZZ, PICKLES, TENSORS, bytes_like, only, text_like, written
 
 ERRORS = (ScanError, UsageError)
 POLICY = "version: 1\nname: gate\nchecks:\n  file-safety: {max_ratio: 50.0}\n  sample-fit:\non_inconclusive: fail\n"
 EVENTS = [
     b'{"kind": "progress", "stage": "exposure", "done": 1, "total": 2}',
-    b'{"kind": "finding", "finding": {"check": "a", "outcome": "passed", "message": "b", "score": 1.5, "threshold": 2}}',
+    b'{"kind": "finding", "finding": {"check": "a", "outcome": "passed", "message": "b", "score": 1.5}}',
     b'{"kind": "error", "message": "a", "usage": false}',
     b'{"kind": "timing", "stage": "a", "seconds": 1e300}',
     b'{"kind": "piece", "data": "AAAA"}',
