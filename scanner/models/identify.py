@@ -127,6 +127,10 @@ def _folder(path: Path, base: Path | None = None) -> Artifact:
     folders = [(path, ""), *([(base, BASE)] if base else [])]
     for folder, prefix in folders:
         for name in folder_files(folder):
+            if base and not prefix and name.startswith(BASE):
+                raise ScanError(
+                    f"{folder} has a folder called {BASE}, which is what reports call the base model: rename it"
+                )
             files[prefix + name], length, _ = _digest(folder / name)
             size += length
     listing = "".join(f"{digest}  {name}\n" for name, digest in files.items())
