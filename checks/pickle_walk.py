@@ -107,8 +107,8 @@ class _Machine:
             raise ValueError(f"holds more than {_MAX_HELD:,} values at once")
         if name in _CALLS:
             self.report.calls += 1
-        if name == "BUILD" and len(self.stack) > 1 and isinstance(self.stack[-2], _Global):
-            self.report.changed.append(tuple(self.stack[-2]))
+        if name == "BUILD" and len(self.stack) > 1 and isinstance(changed := self.stack[-2], _Global):
+            self.report.changed.append((changed.module, changed.name))
         if name in ("PUT", "BINPUT", "LONG_BINPUT"):
             self.memo[int(str(arg))] = self.stack[-1]
         elif name == "MEMOIZE":
