@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 import zlib
 from bz2 import compress
+from collections.abc import Callable
 from pathlib import Path
 
 from .assemble import checkpoint, system, tarred, zipped
@@ -206,7 +207,12 @@ for _name, _data in {
 def _joblib(name: str, pack: str) -> None:
     def make(folder: Path, payload: Payload) -> Path:
         raw = system(payload.command)
-        ways = {"gz": gzip.compress, "bz2": compress, "xz": lzma.compress, "z": zlib.compress}
+        ways: dict[str, Callable[[bytes], bytes]] = {
+            "gz": gzip.compress,
+            "bz2": compress,
+            "xz": lzma.compress,
+            "z": zlib.compress,
+        }
         ways["lzma"] = lambda data: lzma.compress(data, lzma.FORMAT_ALONE)
         ways["lz4"] = lambda data: b"\x04\x22\x4d\x18" + data
         ways["7z"] = lambda data: b"7z\xbc\xaf\x27\x1c\x00\x04" + data  # the header alone: nullifAI's were whole ones
