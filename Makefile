@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 MYPY_LINK := $(VENV)/src/ebyd_scan
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint clean
+.PHONY: help demo test test-slow fuzz lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,11 @@ test: $(STAMP) ## the quick tests
 
 test-slow: $(STAMP) ## the tests that train or scan for minutes
 	$(VENV)/bin/python -m pytest -m slow
+
+# `make fuzz INPUTS=100000` takes hours; the quick tests give every reader a hundred.
+INPUTS := 10000
+fuzz: $(STAMP) ## changed and random input for the readers of files, INPUTS of them each
+	EBYD_FUZZ_INPUTS=$(INPUTS) $(VENV)/bin/python -m pytest tests/hostile/test_fuzz.py
 
 lint: $(STAMP) ## ruff, formatting, types
 	$(VENV)/bin/ruff check .

@@ -16,10 +16,12 @@ from typing import BinaryIO, Final, cast
 from ..evidence.artifact import Format
 from .export_json import json_problems
 from .pickle_globals import is_dangerous, objection, picklescan_globals
-from .pickle_walk import PickleReport, walk_pickle
+from .pickle_walk import MAX_STEPS, PickleReport, walk_pickle
 from .safetensors_header import header_problems
+from .tar_layout import SmallReads, is_tar, tar_member_problem
 from .text import shown
-from .zip_layout import Limits, layout_problems
+from .torchscript_code import code_problems
+from .zip_layout import Limits, directory_problem, layout_problems
 
 _CHUNK: Final = 1 << 20
 _IN_MEMORY: Final = 16 << 20  # nested archives and second looks beyond this go to a temporary file or are left out
@@ -30,11 +32,13 @@ _PROTO: Final = re.compile(rb"\x80[\x02-\x05]")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _PICKLE_SUFFIXES: Final = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", "debug_pkl")
 _PACKED: Final = ((b"\x1f\x8b\x08", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"7z\xbc\xaf\x27\x1c", "7z"))
-# TorchScript is no Python, but these two write and read any file when the model runs.
-_SCRIPT_FILES: Final = re.compile(rb"\b(?:torch|ops\.aten|aten)\.(?:save|from_file)\(")
 _LEGACY_PICKLES: Final = 5  # magic number, protocol, machine, object, storage keys; raw storages follow
 _MAX_PICKLES: Final = 50  # in a row; the second one is a problem already
 _MAX_PROBLEMS: Final = 100
+_TRAINING: Final = "training_args.bin"  # settings of the trainer's, no loader of a model opens it
+_MAX_TEXT: Final = 64 << 20  # bytes of TorchScript code or of a JSON document
+_MAX_TAR: Final = 10_000  # members; torch's had four, and tarfile takes long over each
+_NO_BOMB: Final = 64 << 20  # bytes that any file may unpack into
 
 
 @dataclass
@@ -54,8 +58,11 @@ class FileWalk:
 
 
 class _Walker:
-    def __init__(self, format_: Format, limits: Limits) -> None:
+    def __init__(self, format_: Format, limits: Limits, size: int) -> None:
         self.format, self.limits, self.result = format_, limits, FileWalk()
+        self.steps = MAX_STEPS  # opcodes of all pickles together
+        # Archives within archives multiply: what all of them unpack into is held against the file itself.
+        self.unpacked, self.most = 0, min(limits.max_unpacked_bytes, max(_NO_BOMB, int(limits.max_ratio * size)))
 
     # Pickles
 
@@ -72,7 +79,10 @@ class _Walker:
     def _one_pickle(self, stream: BinaryIO, where: str, *, sure: bool, script: bool) -> PickleReport:
         """Walk the pickle at the stream's position. Unless `sure`, only what would import and call counts as one."""
         start = stream.tell()
-        report = walk_pickle(stream, self.limits.max_pickle_bytes)
+        report = walk_pickle(stream, self.limits.max_pickle_bytes, max(self.steps, 0))
+        self.steps -= report.steps
+        if report.exhausted:
+            self.result.problem(f"the pickles up to {where} have more opcodes than can be looked at")
         named = all(_IDENTIFIER.fullmatch(module) and _IDENTIFIER.fullmatch(name) for module, name in report.globals)
         if sure or (report.globals and named and (report.calls or report.complete)):
             second: list[tuple[str, str]] = []
@@ -81,6 +91,8 @@ class _Walker:
                 second = picklescan_globals(stream.read(report.length))
                 stream.seek(start + report.length)
             self._take(report, where, second, script=script)
+            for module, name in report.changed:
+                self.result.problem(f"the pickle {where} changes {shown(f'{module}.{name}')} itself")
         return report
 
     def pickles(self, stream: BinaryIO, where: str, *, sure: bool, script: bool = False, legacy: bool = False) -> None:
@@ -128,7 +140,7 @@ class _Walker:
     ) -> None:
         script = top and self.format == "torchscript"
         stream.seek(0)
-        if head.startswith(b"PK\x03\x04") or b"PK\x05\x06" in tail or head[257:262] == b"ustar":
+        if head.startswith(b"PK\x03\x04") or b"PK\x05\x06" in tail or is_tar(head):
             with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as copy:
                 while chunk := stream.read(_CHUNK):
                     copy.write(chunk)
@@ -137,7 +149,7 @@ class _Walker:
                     copy.seek(0)
                     self.zip(cast(BinaryIO, copy), where, depth=depth)
                     return
-                if head[257:262] == b"ustar":
+                if is_tar(head):
                     copy.seek(0)
                     self.tar(cast(BinaryIO, copy), where, depth=depth)
                     return
@@ -150,11 +162,11 @@ class _Walker:
                 self.result.problem(f"{where} is {kind} data that cannot be looked into")
                 return
         if script and name.split("/")[1:2] == ["code"] and name.endswith(".py"):
-            for call in {match.decode() for match in _SCRIPT_FILES.findall(stream.read())}:
-                self.result.problem(f"the TorchScript code in {where} calls {call}), which touches files")
+            for problem in code_problems(self._text(stream, where)):
+                self.result.problem(f"the TorchScript code in {where} {problem}")
             return
         if self.format == "torch-export" and name.endswith(".json"):
-            for problem in json_problems(stream.read()):
+            for problem in json_problems(self._text(stream, where)):
                 self.result.problem(f"torch.export.load would run code out of {where}: {problem}")
             return
         if head.startswith(b"\x93NUMPY"):
@@ -165,6 +177,19 @@ class _Walker:
         sure = name.lower().endswith(_PICKLE_SUFFIXES) or (bool(_PROTO.match(head)) and not storage and not top)
         self.pickles(stream, where, sure=sure, script=script)
 
+    def _text(self, stream: BinaryIO, where: str) -> bytes:
+        data = stream.read(_MAX_TEXT + 1)
+        if len(data) > _MAX_TEXT:
+            self.result.problem(f"{where} is text of more than {_MAX_TEXT >> 20} MiB")
+        return data[:_MAX_TEXT]
+
+    def _charge(self, size: int, where: str) -> bool:
+        """Whether so many bytes more may be unpacked."""
+        self.unpacked += size
+        if self.unpacked > self.most:
+            self.result.problem(f"{where} and what was unpacked before it come to {self.unpacked:,} bytes: a zip bomb")
+        return self.unpacked <= self.most
+
     def zip(self, stream: BinaryIO, where: str, *, depth: int = 0) -> None:
         """Check the layout, then every member, to its CRC."""
         self.result.archives += 1
@@ -172,12 +197,17 @@ class _Walker:
         if depth > self.limits.max_depth:
             self.result.problem(f"{where} is an archive more than {self.limits.max_depth} levels deep")
             return
+        if problem := directory_problem(stream, self.limits):
+            self.result.problem(prefix + problem)
+            return
         try:
             with zipfile.ZipFile(stream) as archive:
                 found = layout_problems(archive, stream, self.limits)
                 for text in found:
                     self.result.problem(prefix + text)
                 if any("zip bomb" in text or "more than" in text or "overlaps" in text for text in found):
+                    return
+                if not self._charge(sum(info.file_size for info in archive.infolist()), where):
                     return
                 for info in archive.infolist():
                     self.result.members += 1
@@ -210,20 +240,28 @@ class _Walker:
             self.result.problem(f"{where} is an archive more than {self.limits.max_depth} levels deep")
             return
         try:
-            with tarfile.open(fileobj=stream, mode="r:") as archive:
-                for info in archive:
-                    self.result.members += 1
-                    inner = f"{shown(info.name)} in {where}" if depth else shown(info.name)
-                    if info.name.startswith("/") or ".." in info.name.split("/") or not (info.isfile() or info.isdir()):
-                        self.result.problem(f"member {inner} is a link, a device or points outside the archive")
-                    member = archive.extractfile(info) if info.isfile() else None
-                    if member is not None and info.size:
-                        head = member.read(512)
-                        member.seek(max(0, info.size - 66_000))
-                        tail = member.read()
-                        self._member(cast(BinaryIO, member), info.name, inner, head, tail, top=False, depth=depth + 1)
+            with tarfile.open(fileobj=cast(BinaryIO, SmallReads(stream)), mode="r:") as archive:
+                for number, info in enumerate(archive):
+                    if number == min(self.limits.max_members, _MAX_TAR):
+                        self.result.problem(f"{where} is a tar archive of more than {number:,} members")
+                        return
+                    self._tar_member(archive, info, where, depth)
         except Exception as error:  # as above
             self.result.problem(f"{where} is a damaged archive ({shown(str(error))})")
+
+    def _tar_member(self, archive: tarfile.TarFile, info: tarfile.TarInfo, where: str, depth: int) -> None:
+        self.result.members += 1
+        inner = f"{shown(info.name)} in {where}" if depth else shown(info.name)
+        problem = tar_member_problem(info)
+        if problem:
+            self.result.problem(f"member {inner} {problem}")
+            return
+        member = archive.extractfile(info) if info.isfile() else None
+        if member is not None and info.size and self._charge(info.size, where):
+            head = member.read(512)
+            member.seek(max(0, info.size - 66_000))
+            tail = member.read()
+            self._member(cast(BinaryIO, member), info.name, inner, head, tail, top=False, depth=depth + 1)
 
 
 def walk_file(path: Path, format_: Format, limits: Limits | None = None) -> FileWalk:
@@ -232,30 +270,45 @@ def walk_file(path: Path, format_: Format, limits: Limits | None = None) -> File
     ONNX files are protobuf messages and read as nothing else: there is no code in them to look for. Where their weights
     lie, and how large they say they are, the reader holds against the file before it takes them.
     """
-    walker = _Walker(format_, limits or Limits())
+    walker = _Walker(format_, limits or Limits(), path.stat().st_size)
     if format_ == "onnx":
         return walker.result
     with path.open("rb") as file:
         head = file.read(512)
         file.seek(0)
+        if format_ != "safetensors" and head.startswith(b"PK\x03\x04"):
+            walker.zip(file, "the file")
+            return walker.result
         if format_ == "safetensors":
             for text in header_problems(file):
                 walker.result.problem(text)
-            return walker.result
-        if head.startswith(b"PK\x03\x04"):
-            walker.zip(file, "the file")
-            return walker.result
-        if head[257:262] == b"ustar":
+            # Its bytes may read as a pickle, too: the name decides which loader a user takes.
+            file.seek(0)
+            walker.pickles(file, "the file", sure=False)
+        elif is_tar(head):
             walker.tar(file, "the file")
-            return walker.result
-        legacy = format_ == "pytorch-legacy"
-        walker.pickles(file, "the file", sure=True, legacy=legacy)
-        end = file.tell()
-    if legacy and end < path.stat().st_size:
-        walker.hidden_pickles(path, end)
-    if zipfile.is_zipfile(path):
-        walker.result.problem("a zip archive is appended to the pickle")
+        else:
+            legacy = format_ == "pytorch-legacy"
+            walker.pickles(file, "the file", sure=True, legacy=legacy)
+            end = file.tell()
+            if legacy and end < path.stat().st_size:
+                walker.hidden_pickles(path, end)
+        if _holds_zip(file):
+            walker.result.problem("a zip archive is appended to the file")
     return walker.result
+
+
+def _holds_zip(stream: BinaryIO) -> bool:
+    """Whether readers that look for an archive from the end find one with members in it."""
+    if not zipfile.is_zipfile(stream):
+        return False
+    if directory_problem(stream, Limits()):
+        return True
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            return bool(archive.namelist())
+    except Exception:  # four bytes of a weight are no archive; what else zipfile meets here none could read
+        return False
 
 
 def offences(
@@ -274,7 +327,14 @@ def offences(
     worst, other = list[str](), list[str]()
     for (module, name), where in walk.globals.items():
         script = (module, name) in walk.script_globals
-        reason = objection(module, name, torchscript=script, allow_pickle=allow_pickle, trusted_modules=trusted_modules)
+        reason = objection(
+            module,
+            name,
+            torchscript=script,
+            allow_pickle=allow_pickle,
+            trainer=path.name == _TRAINING,
+            trusted_modules=trusted_modules,
+        )
         if reason:
             text = f"{shown(f'{module}.{name}')} in {where} {reason}"
             (worst if is_dangerous(module, name) else other).append(text)

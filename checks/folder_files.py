@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +39,10 @@ _PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", _DISTRIBUTED)
 _ELSEWHERE: Final = {"tf_model.h5": "TensorFlow's", "flax_model.msgpack": "Flax's", "model.onnx": "ONNX's"}
 _MAX_JSON: Final = 64 << 20  # bytes
 _MAX_SHARDS: Final = 2000
+# What some tool or other unpickles, also out of folders within the folder: `1_Dense/pytorch_model.bin`, `optimizer.pt`.
+_UNPICKLED: Final = (*_PICKLES, ".pickle", ".joblib", ".dill", ".distcp")
+_MAX_ENTRIES: Final = 10_000
+_MAX_LEVELS: Final = 8
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -105,7 +111,38 @@ def folder_files(folder: Path) -> list[str]:
     if is_adapter_folder(folder):
         names |= {name for name in (ADAPTER_CONFIG, *_ADAPTER) if (folder / name).is_file()}
     names |= {path.name for path in folder.glob("*.py") if path.is_file()}
-    return sorted(names)
+    return sorted(names | set(_unpickled(folder)))
+
+
+def _unpickled(folder: Path) -> Iterator[str]:
+    """Names, with their folders, of all files that are called like a pickle or begin like one.
+
+    Links to folders are not followed. Raises ScanError where there are more files than can be looked at.
+    """
+    seen, waiting = 0, [(folder, "", 0)]
+    while waiting:
+        place, prefix, level = waiting.pop()
+        for entry in sorted(os.scandir(place), key=lambda one: one.name):
+            seen += 1
+            if seen > _MAX_ENTRIES:
+                raise ScanError(f"{folder} holds more than {_MAX_ENTRIES:,} files: pass the model's own folder")
+            if entry.is_dir(follow_symlinks=False):
+                if level == _MAX_LEVELS:
+                    raise ScanError(f"{folder / prefix} lies more than {_MAX_LEVELS} folders deep: remove it")
+                if entry.name != ".git":
+                    waiting.append((Path(entry.path), f"{prefix}{entry.name}/", level + 1))
+            elif entry.is_file() and (entry.name.endswith(_UNPICKLED) or begins_as_pickle(Path(entry.path))):
+                yield prefix + entry.name
+
+
+def begins_as_pickle(path: Path) -> bool:
+    """Whether the first bytes are those of a pickle of protocol 2 or later."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(2)
+    except OSError:  # told where it is read
+        return True
+    return head[:1] == b"\x80" and head[1:] in (b"\x02", b"\x03", b"\x04", b"\x05")
 
 
 def is_model_folder(folder: Path) -> bool:
@@ -126,7 +163,7 @@ def weights_format(path: Path) -> Format | None:
     """The format of a file of the folder that holds weights or could be unpickled; None for the others."""
     if path.suffix == ".safetensors":
         return "safetensors"
-    if not path.name.endswith(_PICKLES):
+    if not path.name.endswith(_UNPICKLED) and not begins_as_pickle(path):
         return None
     with path.open("rb") as file:
         head = file.read(64)

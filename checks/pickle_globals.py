@@ -67,6 +67,14 @@ _PLAIN: Final[dict[str, frozenset[str]]] = {
     "torch.torch_version": frozenset({"TorchVersion"}),
     "types": frozenset({"SimpleNamespace"}),
 }
+# What `training_args.bin` is made of, which transformers' trainer writes beside weights: settings and their choices.
+_TRAINER: Final = re.compile(
+    r"transformers\.(training_args(_seq2seq)?\.(\w*TrainingArguments|OptimizerNames|ParallelMode)"
+    r"|trainer_utils\.(IntervalStrategy|SaveStrategy|HubStrategy|SchedulerType|FSDPOption|EvaluationStrategy)"
+    r"|trainer_pt_utils\.AcceleratorConfig|debug_utils\.DebugOption)"
+    r"|accelerate\.(state\.(PartialState|AcceleratorState)|utils\.dataclasses\.(DistributedType|DeepSpeedPlugin))"
+    r"|trl\.\w+\.(config\.)?\w+(Config|Arguments)|torch\.distributed\.\w+\.(ShardingStrategy|BackwardPrefetch)"
+)
 _TORCHSCRIPT: Final = frozenset(
     f"build_{kind}" for kind in ("intlist", "tensorlist", "doublelist", "boollist", "tensor_from_id")
 ) | {"restore_type_tag"}
@@ -111,10 +119,11 @@ def objection(
     *,
     torchscript: bool = False,
     allow_pickle: bool = False,
+    trainer: bool = False,
     trusted_modules: Collection[str] = (),
 ) -> str | None:
     """Why this global may not be in the file, in words that follow its name; None where it may."""
-    if is_plain(module, name):
+    if is_plain(module, name) or (trainer and _TRAINER.fullmatch(f"{module}.{name}")):
         return None
     if is_dangerous(module, name):
         return "runs code when the file is loaded"

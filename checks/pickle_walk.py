@@ -9,6 +9,7 @@ from typing import IO, Final, NamedTuple, Protocol, cast
 _MAX_LINE: Final = 1 << 20  # bytes; a longer line is no global's name
 _MAX_HELD: Final = 2_000_000  # values on the stack, or in the memo: a pickle's byte can cost a hundred of ours
 _MAX_GLOBALS: Final = 10_000  # TorchScript names one a submodule
+MAX_STEPS: Final = 5_000_000  # opcodes, five seconds on an idle machine: a model's pickle has a few dozen a tensor
 _OPCODES: Final = {op.code: op for op in pickletools.opcodes}
 _CALLS: Final = frozenset({"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
 _STRINGS: Final = frozenset(
@@ -42,6 +43,8 @@ class PickleReport:
     odd_references: int = 0  # to something outside the pickle that is no storage as torch writes it
     calls: int = 0  # opcodes that call or build something
     steps: int = 0  # opcodes
+    exhausted: bool = False  # given up for their number
+    changed: list[tuple[str, str]] = field(default_factory=list)  # globals whose own attributes it would set
     complete: bool = False  # reached STOP
     length: int = 0  # bytes read
     error: str | None = None
@@ -104,6 +107,8 @@ class _Machine:
             raise ValueError(f"holds more than {_MAX_HELD:,} values at once")
         if name in _CALLS:
             self.report.calls += 1
+        if name == "BUILD" and len(self.stack) > 1 and isinstance(changed := self.stack[-2], _Global):
+            self.report.changed.append((changed.module, changed.name))
         if name in ("PUT", "BINPUT", "LONG_BINPUT"):
             self.memo[int(str(arg))] = self.stack[-1]
         elif name == "MEMOIZE":
@@ -177,8 +182,10 @@ def _argument(op: pickletools.OpcodeInfo, stream: _Bounded) -> object:
     return None if op.arg is None else op.arg.reader(cast(IO[bytes], stream))
 
 
-def walk_pickle(stream: ByteStream, limit: int) -> PickleReport:
+def walk_pickle(stream: ByteStream, limit: int, max_steps: int = MAX_STEPS) -> PickleReport:
     """Follow the one pickle that starts at the stream's position, at most `limit` bytes; nothing is imported.
+
+    After `max_steps` opcodes it is given up as broken, and `exhausted`.
 
     Never raises for what the bytes hold: a pickle that breaks has `error` set and `complete` False.
     """
@@ -198,6 +205,9 @@ def walk_pickle(stream: ByteStream, limit: int) -> PickleReport:
                     raise ValueError("ends in the middle of a value")
                 report.complete = True
                 break
+            if report.steps >= max_steps:
+                report.exhausted = True
+                raise ValueError("has more opcodes than can be looked at")
             machine.step(op, argument)
     except IndexError:
         report.error = "takes more from the stack than there is"

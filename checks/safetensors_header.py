@@ -9,6 +9,9 @@ from typing import BinaryIO, Final
 from .text import shown
 
 _MAX_HEADER: Final = 100_000_000  # bytes; the limit of the reference implementation
+_MAX_DIMENSIONS: Final = 64  # as torch has it; the product of a million sizes takes hours
+_LARGE: Final = 16 << 20  # bytes; a header beyond this has to look like one before it is unfolded in memory
+_SPARSE: Final = 16  # bytes a bracket, at the least: a tensor has three in 50 bytes or more
 _BITS: Final = {
     "BOOL": 8,
     "U8": 8,
@@ -36,8 +39,8 @@ class _Duplicate(ValueError):
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        seen = [key for key, _ in pairs]
-        raise _Duplicate(next(key for key in seen if seen.count(key) > 1))
+        seen = set[str]()
+        raise _Duplicate(next(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
     return result
 
 
@@ -54,8 +57,11 @@ def header_problems(stream: BinaryIO) -> list[str]:
     length = int.from_bytes(stream.read(8), "little")
     if size < 8 or length > min(_MAX_HEADER, size - 8):
         return [f"the header claims {length:,} bytes of a file of {size:,}"]
+    raw = stream.read(length)
+    if length > _LARGE and (raw.count(b"{") + raw.count(b"[")) * _SPARSE > length:
+        return [f"the header of {length:,} bytes holds more than a table of tensors"]
     try:
-        header = json.loads(stream.read(length).decode("utf-8"), object_pairs_hook=_unique)
+        header = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
     except _Duplicate as error:
         return [f"the header names {shown(str(error))} twice"]
     except (ValueError, RecursionError):
@@ -72,6 +78,9 @@ def header_problems(stream: BinaryIO) -> list[str]:
         offsets = _natural(entry.get("data_offsets")) if isinstance(entry, dict) else None
         if shape is None or offsets is None or len(offsets) != 2 or not isinstance(entry.get("dtype"), str):
             found.append(f"tensor {shown(name)} has no proper dtype, shape and offsets")
+            continue
+        if len(shape) > _MAX_DIMENSIONS:
+            found.append(f"tensor {shown(name)} has {len(shape):,} dimensions")
             continue
         begin, end = offsets
         bits = _BITS.get(entry["dtype"])

@@ -16,6 +16,10 @@ _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _END_SIZE: Final = 22
 _DESCRIPTOR: Final = 32  # bytes; sizes and CRC may follow a member's data
 _SMALL: Final = 1 << 20  # a member of less than this is no bomb, however well it packs
+_LOOSE: Final = 64 << 20  # bytes that all packed members may unpack into, however well they pack
+_ENTRY: Final = 46  # bytes of a member in the directory, without its name
+_NAMES: Final = 200  # bytes of name and extra fields a member, on the average
+_SEARCHED: Final = 66_000  # bytes at the end in which the end record lies
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,24 @@ class Limits:
     max_members: int = 100_000
     max_depth: int = 4  # archives within archives
     max_pickle_bytes: int = 256 << 20
+
+
+def directory_problem(stream: BinaryIO, limits: Limits) -> str | None:
+    """What keeps the archive's directory from being read at all: `zipfile` takes it into memory whole, at ten times
+    its size, before anybody can count."""
+    size = stream.seek(0, 2)
+    stream.seek(max(0, size - _SEARCHED))
+    tail = stream.read(_SEARCHED)
+    stream.seek(0)
+    place = tail.rfind(b"PK\x05\x06")
+    record = tail[place : place + _END_SIZE]
+    if place < 0 or len(record) < _END_SIZE:
+        return None  # zipfile says so
+    length = int.from_bytes(record[12:16], "little")
+    if length == 0xFFFFFFFF and (wide := tail.rfind(b"PK\x06\x06", 0, place)) >= 0:
+        length = int.from_bytes(tail[wide + 40 : wide + 48], "little")
+    most = max(limits.max_members, 1000) * (_ENTRY + _NAMES)
+    return f"the archive's directory has {length:,} bytes, more than {most:,}" if min(length, size) > most else None
 
 
 def _local_header(stream: BinaryIO, info: zipfile.ZipInfo) -> tuple[int, str | None]:
@@ -77,6 +99,11 @@ def layout_problems(archive: zipfile.ZipFile, stream: BinaryIO, limits: Limits) 
     unpacked = sum(info.file_size for info in infos)
     if unpacked > limits.max_unpacked_bytes:
         found.append(f"the archive unpacks into {unpacked:,} bytes: a zip bomb")
+    # Many small members make one, too.
+    packed = [info for info in infos if info.compress_type != zipfile.ZIP_STORED]
+    dense, loose = sum(info.compress_size for info in packed), sum(info.file_size for info in packed)
+    if loose > _LOOSE and loose > limits.max_ratio * max(dense, 1):
+        found.append(f"the archive unpacks {dense:,} bytes into {loose:,}: a zip bomb")
     # Case is ignored, as torch's reader ignores it.
     for name, count in Counter(info.filename.lower() for info in infos).items():
         if count > 1:

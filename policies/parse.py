@@ -72,6 +72,9 @@ def parse(text: str, kind: str = "policy", *, max_events: int = MAX_EVENTS) -> D
     except yaml.MarkedYAMLError as error:
         sentence = " ".join(part for part in (error.context, error.problem) if part)
         problem = at(error.problem_mark or error.context_mark, f"is not valid YAML: {sentence}")
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # "\\UFFFFFFFF", %YAML 1.999...: PyYAML lets them out
+        told = (str(error).splitlines() or [type(error).__name__])[0]
+        problem = Problem(f"is not valid YAML: {told[:200]}")
     document.problems.append(problem)
     return document
 

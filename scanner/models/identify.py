@@ -12,7 +12,9 @@ from typing import Final
 
 from ...checks.folder_files import ADAPTER_CONFIG, CONFIG, folder_files, is_adapter_folder, is_model_folder, read_json
 from ...checks.pickle_walk import walk_pickle
+from ...checks.tar_layout import is_tar
 from ...checks.text import shown
+from ...checks.zip_layout import Limits, directory_problem
 from ...evidence.artifact import BASE, Artifact, Format
 from ...evidence.errors import ScanError, UsageError
 
@@ -26,6 +28,7 @@ _OTHERS: Final = {  # suffix -> what to do
     ".pb": "is a TensorFlow file, not a PyTorch model",
     ".npz": "is a NumPy archive, not a PyTorch model",
 }
+_LOOK: Final = 100_000  # opcodes that tell a pickle from a text
 _NAME: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _EXPORT: Final = re.compile(r"(?:[^/]+/)?(?:archive_format|models/[^/]+\.json|serialized_exported_program\.json)")
 
@@ -54,6 +57,10 @@ def _directory(path: Path) -> ScanError:
 
 
 def _zip_format(path: Path) -> Format:
+    with path.open("rb") as file:
+        problem = directory_problem(file, Limits())
+    if problem:
+        raise ScanError(f"{path}: {problem}, which no model has")
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -79,16 +86,16 @@ def _format(path: Path, head: bytes, size: int) -> Format:
         raise ScanError(f"{path} {_OTHERS[path.suffix]}")
     if head.startswith(b"PK\x03\x04"):
         return _zip_format(path)
-    if head[257:262] == b"ustar":
+    if is_tar(head):
         return "unknown"
     if head[:1] == b"\x80" and _LEGACY_MAGIC in head[:32]:
         return "pytorch-legacy"
     with path.open("rb") as file:
-        report = walk_pickle(file, size)
+        report = walk_pickle(file, size, _LOOK)
     # Any other pickle, whole or broken after it would have imported something, is the file check's to judge. Opcodes
     # are letters, so that a text may look like a few of them: what it would import has no name then.
     imports = report.globals and all(_NAME.fullmatch(part) for use in report.globals for part in use)
-    if report.complete or imports or re.match(rb"\x80[\x00-\x05]", head):
+    if report.complete or report.exhausted or imports or re.match(rb"\x80[\x00-\x05]", head):
         return "unknown"
     raise ScanError(
         f"{path} is not a model file that this version knows (safetensors, torch.save, TorchScript, torch.export, "
@@ -120,6 +127,10 @@ def _folder(path: Path, base: Path | None = None) -> Artifact:
     folders = [(path, ""), *([(base, BASE)] if base else [])]
     for folder, prefix in folders:
         for name in folder_files(folder):
+            if base and not prefix and name.startswith(BASE):
+                raise ScanError(
+                    f"{folder} has a folder called {BASE}, which is what reports call the base model: rename it"
+                )
             files[prefix + name], length, _ = _digest(folder / name)
             size += length
     listing = "".join(f"{digest}  {name}\n" for name, digest in files.items())

@@ -43,6 +43,7 @@ _SCALAR_TYPES: Final = {  # the numbers of torch.export's schema
 }
 _LEGACY_OBJECT: Final = 4  # which pickle of a legacy file; magic number, protocol and machine stand before it
 _LIMIT: Final = Limits().max_pickle_bytes
+_MAX_DIMENSIONS: Final = 64  # as torch has it
 
 Numbers = dict[str, int]  # type, as safetensors calls it -> how many
 
@@ -152,6 +153,8 @@ def _table(document: Any) -> Numbers | None:
         for entry in document["config"].values():
             meta = entry["tensor_meta"]
             sizes = [int(size["as_int"]) for size in meta["sizes"]]
+            if len(sizes) > _MAX_DIMENSIONS:
+                return None
             found[str(entry["path_name"])] = _SCALAR_TYPES.get(meta["dtype"], "?"), math.prod(sizes)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None

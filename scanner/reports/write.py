@@ -9,6 +9,9 @@ from pathlib import Path
 
 from ...evidence.errors import ScanError, UsageError
 
+# Where each path led when it was checked. What is put there while a scan runs is not what the user has agreed to.
+_CHECKED: dict[Path, Path] = {}
+
 
 def check_writable(reports: Mapping[str, Path], inputs: Iterable[Path] = ()) -> None:
     """See that every report can be written, before any work is done. Nothing is created.
@@ -31,6 +34,8 @@ def check_writable(reports: Mapping[str, Path], inputs: Iterable[Path] = ()) -> 
         if place in taken and not _stream(path):
             raise UsageError(f"{option} and {taken[place]} would both be written to {path}")
         taken[place] = option
+        if not _stream(path):
+            _CHECKED[path.absolute()] = place
 
 
 def _check(option: str, path: Path, inputs: list[Path]) -> None:
@@ -75,17 +80,21 @@ def check_folder(option: str, folder: Path, inputs: Iterable[Path] = ()) -> None
 def write_atomically(path: Path, text: str | bytes) -> None:
     """Write `text`, as UTF-8 if it is none yet, so that a reader sees the old file or the whole new one.
 
-    A link is followed. Streams such as `/dev/stderr` are written to as they are.
+    A link is followed where it was one when `check_writable` saw it. Streams such as `/dev/stderr` are written to as
+    they are.
 
     Raises:
         ScanError: it cannot be written; the old file, if any, is as it was.
     """
     data = text if isinstance(text, bytes) else text.encode("utf-8", errors="replace")
     try:
-        if _stream(path):
+        place = _CHECKED.get(path.absolute())
+        if place is not None and (path.resolve() != place or _stream(path)):
+            raise ScanError(f"{path}: was replaced while the work went on, so that the report is not written")
+        if place is None and _stream(path):
             path.write_bytes(data)
         else:
-            _replace(path.resolve(), data)
+            _replace(place or path.resolve(), data)
     except (OSError, ValueError, RuntimeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ScanError(f"{path}: the report cannot be written: {reason}") from error
@@ -99,9 +108,9 @@ def _replace(place: Path, data: bytes) -> None:
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
-        if place.exists():
+        if place.is_file() and not place.is_symlink():
             part.chmod(place.stat().st_mode & 0o777)
-        part.replace(place)
+        part.replace(place)  # a link that has just been put there is replaced itself, not what it leads to
     except BaseException:
         part.unlink(missing_ok=True)
         raise

@@ -68,9 +68,10 @@ def _by_own_name(root: Path, folders: Sequence[str], own: Mapping[int, str]) -> 
 
 def _by_number(root: Path, folders: Sequence[str]) -> dict[str, int]:
     indices: dict[str, int] = {}
+    first: dict[int, str] = {}
     for name in sorted(folders):
-        twin = next((other for other, index in indices.items() if index == int(name)), None)
-        if twin is not None:
+        twin = first.setdefault(int(name), name)
+        if twin != name:
             raise ScanError(f"{root}: folders {twin!r} and {name!r} are the same class; put their images into one")
         indices[name] = int(name)
     return indices
@@ -86,6 +87,7 @@ def _from_file(file: Path, root: Path, folders: Sequence[str]) -> tuple[dict[str
         indices = {text: index for index, text in enumerate(texts)}
     else:
         indices = {}
+        taken = set[int]()
         for (number, text), match in zip(lines, matches, strict=True):
             if match is None:
                 raise ScanError(
@@ -95,12 +97,13 @@ def _from_file(file: Path, root: Path, folders: Sequence[str]) -> tuple[dict[str
             index = int(match["index"]) if len(match["index"]) < 10 else MAX_CLASSES
             if not 0 <= index < MAX_CLASSES:
                 raise ScanError(f"{file}, line {number}: {match['index']} is not a class index; they count from 0")
-            if index in indices.values():
+            if index in taken:
                 raise ScanError(f"{file}, line {number}: index {index} stands there twice; give every class its own")
             name = match["name"].strip(" \t,")
             if name in indices:
                 raise ScanError(f"{file}, line {number}: class {name!r} stands there twice; name every class once")
             indices[name] = index
+            taken.add(index)
     names = {index: name for name, index in indices.items()}
     if folders and not set(folders) & set(indices) and all(_INDEX.fullmatch(name) for name in folders):
         numbered = _by_number(root, folders)  # numbered folders, classes.txt only says what they show

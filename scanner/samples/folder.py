@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _NOT_SAMPLES = {"thumbs.db", "desktop.ini", "__macosx"}
 _MAX_FILE = 256 * 2**20  # bytes of one image file
+_MAX_DEPTH = 50  # folders within a class folder
 
 
 class FolderSource:
@@ -147,11 +148,13 @@ def _bytes(file: Path) -> bytes:
     return file.read_bytes()
 
 
-def _images(folder: Path, root: Path) -> Iterator[Path]:
+def _images(folder: Path, root: Path, depth: int = 0) -> Iterator[Path]:
     """Image files anywhere below a class folder; what has no image suffix counts if Pillow knows it by its content."""
+    if depth > _MAX_DEPTH:
+        raise ScanError(f"{folder}: lies more than {_MAX_DEPTH} folders deep; put the images into their class folder")
     for entry in _entries(folder, root):
         if entry.is_dir():
-            yield from _images(entry, root)
+            yield from _images(entry, root, depth + 1)
         elif has_image_suffix(entry.name) or is_image(entry):
             yield entry
 
