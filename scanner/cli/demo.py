@@ -20,7 +20,14 @@ from .run import Failure, Reports, as_failure, run_scan
 MODELS = Path(__file__).parents[2] / "fixtures" / "models"
 _NAMES = {"pictures": ("digits-badnets", "digits-clean"), "texts": ("reviews-badnets", "reviews-clean")}
 
-_REPORTS = {"json": "json", "junit": "junit.xml", "sarif": "sarif", "markdown": "md", "html": "html"}  # format to the file's ending
+# Format to the ending of its file.
+_REPORTS = {"json": "json", "junit": "junit.xml", "sarif": "sarif", "markdown": "md", "html": "html"}
+    "json": "json",
+    "junit": "junit.xml",
+    "sarif": "sarif",
+    "markdown": "md",
+    "html": "html",
+}  # format to the file's ending
 
 
 @click.command()
