@@ -22,12 +22,6 @@ _NAMES = {"pictures": ("digits-badnets", "digits-clean"), "texts": ("reviews-bad
 
 # Format to the ending of its file.
 _REPORTS = {"json": "json", "junit": "junit.xml", "sarif": "sarif", "markdown": "md", "html": "html"}
-    "json": "json",
-    "junit": "junit.xml",
-    "sarif": "sarif",
-    "markdown": "md",
-    "html": "html",
-}  # format to the file's ending
 
 
 @click.command()
