@@ -73,7 +73,7 @@ def test_good_passes_and_what_is_hostile_does_not(tmp_path: Path) -> None:
     said = {name: done.stdout + done.stderr for name, done in ends.items()}
     assert ends["good.safetensors"].returncode == 0, said["good.safetensors"]
     assert "Passed" in said["good.safetensors"]
-    assert ends["hostile.pt"].returncode == 1 and "runs code when" in said["hostile.pt"]
+    assert ends["hostile.pt"].returncode == 1 and "weights are made of" in " ".join(said["hostile.pt"].split())
     assert ends["backdoor.onnx"].returncode == 1 and "logic of its own" in " ".join(said["backdoor.onnx"].split())
     assert ends["firmware.bin"].returncode == 0 and "Skipped" in said["firmware.bin"]
     tried = run(pre_commit, "try-repo", ROOT, "ebyd-scan-inspect", "--files", *ends)
