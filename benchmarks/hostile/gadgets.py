@@ -73,7 +73,8 @@ NAMED: dict[Arguments, str] = {
     "pandas.eval pandas.core.computation.eval.eval sympy.sympify numexpr.evaluate idlelib.run.Executive.runcode "
     "idlelib.pyshell.ModifiedInterpreter.runcode lib2to3.pgen2.pgen.ParserGenerator.make_label "
     "test.support.script_helper.assert_python_ok xmlrpc.server.resolve_dotted_attribute",
-    _argv: "uuid._get_command_stdout os.execv os.execvp os.spawnl os.spawnv os.posix_spawn posix.posix_spawn posix.fork pip.main "
+    _argv: "uuid._get_command_stdout "
+    "os.execv os.execvp os.spawnl os.spawnv os.posix_spawn posix.posix_spawn posix.fork pip.main "
     "pip._internal.main pip._internal.cli.main.main ensurepip._run_pip ensurepip.bootstrap venv.create "
     "multiprocessing.util.spawnv_passfds asyncio.unix_events._UnixSubprocessTransport._start "
     "multiprocessing.Process threading.Thread concurrent.futures.ProcessPoolExecutor sched.scheduler.run "
