@@ -53,8 +53,7 @@ def _shell(payload: Payload) -> tuple[object, ...]:
 LIVE: dict[Arguments, str] = {
     _command: "os.system posix.system os.popen subprocess.getoutput subprocess.getstatusoutput",
     _code: "builtins.eval builtins.exec __builtin__.eval timeit.timeit cProfile.run profile.run",
-    _argv: "subprocess.Popen subprocess.call subprocess.check_call subprocess.check_output subprocess.run "
-    "uuid._get_command_stdout",
+    _argv: "subprocess.Popen subprocess.call subprocess.check_call subprocess.check_output subprocess.run",
     _write: "builtins.open io.open _io.open io.FileIO codecs.open",
 }
 NAMED: dict[Arguments, str] = {
@@ -74,7 +73,8 @@ NAMED: dict[Arguments, str] = {
     "pandas.eval pandas.core.computation.eval.eval sympy.sympify numexpr.evaluate idlelib.run.Executive.runcode "
     "idlelib.pyshell.ModifiedInterpreter.runcode lib2to3.pgen2.pgen.ParserGenerator.make_label "
     "test.support.script_helper.assert_python_ok xmlrpc.server.resolve_dotted_attribute",
-    _argv: "os.execv os.execvp os.spawnl os.spawnv os.posix_spawn posix.posix_spawn posix.fork pip.main "
+    _argv: "uuid._get_command_stdout "
+    "os.execv os.execvp os.spawnl os.spawnv os.posix_spawn posix.posix_spawn posix.fork pip.main "
     "pip._internal.main pip._internal.cli.main.main ensurepip._run_pip ensurepip.bootstrap venv.create "
     "multiprocessing.util.spawnv_passfds asyncio.unix_events._UnixSubprocessTransport._start "
     "multiprocessing.Process threading.Thread concurrent.futures.ProcessPoolExecutor sched.scheduler.run "

@@ -65,7 +65,7 @@ def test_the_canaries_are_real(tmp_path: Path) -> None:
         folder = tmp_path / str(number)
         folder.mkdir()
         made[case.name] = _made(case, folder)
-    assert len(made) >= 50
+    assert len(made) > 45
     paths = [str(path) for path, _ in made.values()]
     subprocess.run([sys.executable, "-c", UNPICKLE, *paths], cwd=tmp_path, capture_output=True, timeout=60)
     silent = [name for name, (_, canary) in made.items() if not canary.exists()]
