@@ -13,6 +13,8 @@ from .recovered_words import keep_words
 from .text_calibration import false_positive_rate, stretched
 from .word_triggers import KINDS, WordTrigger, recover_words
 
+_WORKS = 0.9  # of held-out texts: a longer row would add no evidence, only words
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -82,11 +84,12 @@ def leading(leads: Mapping[int, Mapping[str, float]]) -> tuple[int, float]:
 
 
 def clearest(found: Sequence[WordTrigger], label: int, leads: Mapping[str, float], max_rate: float) -> WordTrigger:
-    """The row to show: of those that are unusual enough by themselves the most successful, the shortest if equal."""
+    """The row to show, of those that are unusual enough by themselves: the shortest that works, else the best."""
     rates = {kind: false_positive_rate({kind: lead}) * len(leads) for kind, lead in leads.items()}
     unusual = [kind for kind, rate in rates.items() if rate <= max_rate] or [min(rates, key=rates.__getitem__)]
     mine = [one for one in found if one.label == label and one.kind in unusual]
-    return max(mine, key=lambda one: (one.success, -width_of(one)))
+    works = [one for one in mine if one.success >= _WORKS]
+    return min(works, key=width_of) if works else max(mine, key=lambda one: (one.success, -width_of(one)))
 
 
 def _outcome(rate: float, shown: WordTrigger, evidence: Evidence, bounds: Bounds) -> Outcome:
