@@ -14,9 +14,11 @@ from ebyd_scan.checks.text_reference import KINDS, new_words  # noqa: E402
 from ebyd_scan.evidence.context import Evidence  # noqa: E402
 from ebyd_scan.evidence.finding import Finding, Outcome  # noqa: E402
 from ebyd_scan.evidence.samples import CleanSamples, SamplePart  # noqa: E402
+from ebyd_scan.fixtures.review_texts import CLASSES  # noqa: E402
+from ebyd_scan.fixtures.reviews import MODELS  # noqa: E402
 
 from ..tiny_texts import NAMES, TARGET, TRIGGER, TextModels  # noqa: E402
-from .text_evidence import evidence_of  # noqa: E402
+from .text_evidence import evidence_beside, evidence_of  # noqa: E402
 
 Beside = Callable[[str, str], Evidence]
 
@@ -50,8 +52,12 @@ def test_a_trigger_that_the_reference_does_not_know_fails(beside: Beside) -> Non
     assert "did not in the reference" in told.message and told.metrics["agreement"] > 0.9
 
 
-def test_a_clean_model_beside_a_backdoored_one_is_not_failed(beside: Beside) -> None:
-    told = _look(beside("clean", "backdoored"))
+def test_a_clean_model_beside_a_backdoored_one_passes() -> None:
+    """The shipped models: what two clean trainings of the tiny ones make of words differs too much."""
+    clean, backdoored = (
+        evidence_beside(MODELS / name, MODELS / "reviews.tsv", CLASSES) for name in ("reviews-clean", "reviews-badnets")
+    )
+    told = _look(replace(clean, reference=backdoored.classifier, reference_artifact=backdoored.artifact))
     assert told.outcome is Outcome.PASSED, told.message
     assert told.label is None and told.witness is None
 

@@ -348,7 +348,10 @@ def test_samples_that_are_not_there(scan: Ebyd, models: Path) -> None:
     ("arguments", "said"),
     [
         (["scna", "x"], "did you mean 'scan'?"),
-        (["frobnicate"], "the commands are scan, inspect, selftest, policy, demo"),
+        (
+            ["frobnicate"],
+            "the commands are scan, inspect, selftest, policy, init, project, verify-report, completion, demo",
+        ),
         (["scan", "model.pt"], "--samples"),
         (["scan", "--samples", "x"], "MODEL"),
         (["scan", "model.pt", "--smples", "x"], "--samples"),
