@@ -57,7 +57,8 @@ def test_a_clean_model_beside_a_backdoored_one_passes() -> None:
     clean, backdoored = (
         evidence_beside(MODELS / name, MODELS / "reviews.tsv", CLASSES) for name in ("reviews-clean", "reviews-badnets")
     )
-    told = _look(replace(clean, reference=backdoored.classifier, reference_artifact=backdoored.artifact))
+    beside = replace(clean, reference=backdoored.classifier, reference_artifact=backdoored.artifact)
+    told = ReferenceDrift().run(beside)  # as it ships: with fewer steps of one label's search it is less even
     assert told.outcome is Outcome.PASSED, told.message
     assert told.label is None and told.witness is None
 
