@@ -11,7 +11,7 @@ from ..evidence.artifact import Artifact
 from ..evidence.context import Evidence
 from ..evidence.finding import Finding, Outcome
 from .file_walk import FileWalk, offences
-from .folder_files import weights_format
+from .folder_files import surely_pickle, weight_files, weights_format
 from .text import shown
 from .zip_layout import Limits
 
@@ -76,17 +76,23 @@ class FileSafety:
     def _walk(self, artifact: Artifact, evidence: Evidence) -> tuple[FileWalk, list[str]]:
         """The file, or every file of a folder that holds weights or could be unpickled, as one walk."""
         whole, found = FileWalk(), list[str]()
-        parts = [(artifact.path, artifact.format, "")]
+        parts = [(artifact.path, artifact.format, "", True)]
         if artifact.format == "huggingface":
+            loaded = set(weight_files(artifact.path))
             places = [(name, artifact.place(name)) for name in artifact.files]
-            parts = [(path, kind, f"{shown(name)}: ") for name, path in places if (kind := weights_format(path))]
-        for path, kind, prefix in parts:
+            parts = [
+                (path, kind, f"{shown(name)}: ", kind != "unknown" or surely_pickle(name) or name in loaded)
+                for name, path in places
+                if (kind := weights_format(path))
+            ]
+        for path, kind, prefix, sure in parts:
             walk, problems = offences(
                 path,
                 kind,
                 allow_pickle=evidence.allow_pickle,
                 trusted_modules=evidence.trusted_modules,
                 limits=self.limits,
+                sure=sure,
             )
             found += [prefix + problem for problem in problems]
             whole.globals |= walk.globals

@@ -26,6 +26,7 @@ from .zip_layout import Limits, directory_problem, layout_problems
 _CHUNK: Final = 1 << 20
 _IN_MEMORY: Final = 16 << 20  # nested archives and second looks beyond this go to a temporary file or are left out
 _SECOND_LOOK: Final = 1_000_000  # opcodes; picklescan keeps them all, at a hundred bytes each
+_RAW_STEPS: Final = 100_000  # opcodes of a member that is no pickle by its name
 _HIDDEN: Final = 1 << 16  # bytes of a supposed pickle among raw weights that are looked at
 _HIDDEN_STEPS: Final = 10_000_000  # opcodes of all of them together: weights have a few in a thousand bytes
 _PROTO: Final = re.compile(rb"\x80[\x02-\x05]")
@@ -76,12 +77,16 @@ class _Walker:
             elif not script:
                 self.result.script_globals.discard(use)
 
-    def _one_pickle(self, stream: BinaryIO, where: str, *, sure: bool, script: bool) -> PickleReport:
+    def _one_pickle(self, stream: BinaryIO, where: str, *, sure: bool, whole: bool, script: bool) -> PickleReport:
         """Walk the pickle at the stream's position. Unless `sure`, only what would import and call counts as one."""
         start = stream.tell()
-        report = walk_pickle(stream, self.limits.max_pickle_bytes, max(self.steps, 0))
-        self.steps -= report.steps
-        if report.exhausted:
+        # Raw weights may read as millions of opcodes that do nothing (bfloat16's 1.0), and no loader takes them for a
+        # pickle: they have a budget of their own.
+        raw = not (sure or whole)
+        report = walk_pickle(stream, self.limits.max_pickle_bytes, _RAW_STEPS if raw else max(self.steps, 0))
+        if not raw:
+            self.steps -= report.steps
+        if report.exhausted and (not raw or report.globals):
             self.result.problem(f"the pickles up to {where} have more opcodes than can be looked at")
         named = all(_IDENTIFIER.fullmatch(module) and _IDENTIFIER.fullmatch(name) for module, name in report.globals)
         if sure or (report.globals and named and (report.calls or report.complete)):
@@ -95,15 +100,24 @@ class _Walker:
                 self.result.problem(f"the pickle {where} changes {shown(f'{module}.{name}')} itself")
         return report
 
-    def pickles(self, stream: BinaryIO, where: str, *, sure: bool, script: bool = False, legacy: bool = False) -> None:
-        """Walk one pickle after the other up to the end of the stream."""
+    def pickles(
+        self,
+        stream: BinaryIO,
+        where: str,
+        *,
+        sure: bool,
+        whole: bool = False,
+        script: bool = False,
+        legacy: bool = False,
+    ) -> None:
+        """Walk one pickle after the other up to the end of the stream, which is a `whole` file or part of one."""
         count = 0
         while True:
             position = stream.tell()
             if not stream.read(1):
                 return
             stream.seek(position)
-            report = self._one_pickle(stream, where, sure=sure, script=script)
+            report = self._one_pickle(stream, where, sure=sure, whole=whole, script=script)
             count += report.complete
             if legacy and count == _LEGACY_PICKLES:
                 return
@@ -264,8 +278,10 @@ class _Walker:
             self._member(cast(BinaryIO, member), info.name, inner, head, tail, top=False, depth=depth + 1)
 
 
-def walk_file(path: Path, format_: Format, limits: Limits | None = None) -> FileWalk:
+def walk_file(path: Path, format_: Format, limits: Limits | None = None, *, sure: bool = True) -> FileWalk:
     """Walk the file as what `identify` took it for. Raises OSError if it cannot be read.
+
+    Unless `sure`, it may be no pickle at all, and only what would import and call counts.
 
     ONNX files are protobuf messages and read as nothing else: there is no code in them to look for. Where their weights
     lie, and how large they say they are, the reader holds against the file before it takes them.
@@ -284,12 +300,12 @@ def walk_file(path: Path, format_: Format, limits: Limits | None = None) -> File
                 walker.result.problem(text)
             # Its bytes may read as a pickle, too: the name decides which loader a user takes.
             file.seek(0)
-            walker.pickles(file, "the file", sure=False)
+            walker.pickles(file, "the file", sure=False, whole=True)
         elif is_tar(head):
             walker.tar(file, "the file")
         else:
             legacy = format_ == "pytorch-legacy"
-            walker.pickles(file, "the file", sure=True, legacy=legacy)
+            walker.pickles(file, "the file", sure=sure, whole=True, legacy=legacy)
             end = file.tell()
             if legacy and end < path.stat().st_size:
                 walker.hidden_pickles(path, end)
@@ -318,12 +334,13 @@ def offences(
     allow_pickle: bool = False,
     trusted_modules: Collection[str] = (),
     limits: Limits | None = None,
+    sure: bool = True,
 ) -> tuple[FileWalk, list[str]]:
     """Walk the file and hold its globals against the allow-list.
 
     Returns the walk and one sentence an offending item, dangerous globals first. Raises OSError.
     """
-    walk = walk_file(path, format_, limits)
+    walk = walk_file(path, format_, limits, sure=sure)
     worst, other = list[str](), list[str]()
     for (module, name), where in walk.globals.items():
         script = (module, name) in walk.script_globals

@@ -33,16 +33,17 @@ _SMALL: Final = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
-# A distributed checkpoint's list of contents is a pickle.
+# A distributed checkpoint's list of contents is a pickle; `model.bin.metadata` is a note of the Hub's downloader.
 _DISTRIBUTED: Final = ".metadata"
-_PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", _DISTRIBUTED)
+_PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_WEIGHTS: Final = ("pytorch_model", "adapter_model")  # what these begin with, loaders unpickle
 _ELSEWHERE: Final = {"tf_model.h5": "TensorFlow's", "flax_model.msgpack": "Flax's", "model.onnx": "ONNX's"}
 _MAX_JSON: Final = 64 << 20  # bytes
 _MAX_SHARDS: Final = 2000
 # What some tool or other unpickles, also out of folders within the folder: `1_Dense/pytorch_model.bin`, `optimizer.pt`.
 _UNPICKLED: Final = (*_PICKLES, ".pickle", ".joblib", ".dill", ".distcp")
 _MAX_ENTRIES: Final = 10_000
-_MAX_LEVELS: Final = 8
+_MAX_LEVELS: Final = 16
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -131,8 +132,24 @@ def _unpickled(folder: Path) -> Iterator[str]:
                     raise ScanError(f"{folder / prefix} lies more than {_MAX_LEVELS} folders deep: remove it")
                 if entry.name != ".git":
                     waiting.append((Path(entry.path), f"{prefix}{entry.name}/", level + 1))
-            elif entry.is_file() and (entry.name.endswith(_UNPICKLED) or begins_as_pickle(Path(entry.path))):
+            elif entry.is_file() and (_called_pickle(entry.name) or begins_as_pickle(Path(entry.path))):
                 yield prefix + entry.name
+
+
+def _called_pickle(name: str) -> bool:
+    return name.endswith(_UNPICKLED) or name == _DISTRIBUTED
+
+
+def surely_pickle(name: str) -> bool:
+    """Whether a file of a folder is unpickled by some loader because of its name.
+
+    Others that are called `.bin` or begin like a pickle may be anything: OpenVINO's weights, GGML's, fastText's. They
+    are looked at all the same.
+    """
+    base = name.rsplit("/", 1)[-1]
+    return base == _DISTRIBUTED or (
+        base.endswith(_PICKLES) and (not base.endswith(".bin") or base.startswith(_WEIGHTS))
+    )
 
 
 def begins_as_pickle(path: Path) -> bool:
@@ -163,7 +180,7 @@ def weights_format(path: Path) -> Format | None:
     """The format of a file of the folder that holds weights or could be unpickled; None for the others."""
     if path.suffix == ".safetensors":
         return "safetensors"
-    if not path.name.endswith(_UNPICKLED) and not begins_as_pickle(path):
+    if not _called_pickle(path.name) and not begins_as_pickle(path):
         return None
     with path.open("rb") as file:
         head = file.read(64)

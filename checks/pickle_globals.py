@@ -23,7 +23,11 @@ _STORAGES: Final = frozenset(
 )
 _DTYPES: Final = words(
     "float64 double float32 float float16 half bfloat16 int64 long int32 int int16 short int8 uint8 uint16 "
-    "uint32 uint64 bool complex64 complex128 complex32 qint8 quint8 qint32 float8_e4m3fn float8_e5m2"
+    "uint32 uint64 bool complex64 complex128 complex32 qint8 quint8 qint32 float8_e4m3fn float8_e5m2 "
+    "float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu"
+)
+_SCHEMES: Final = words(  # of quantised tensors
+    "per_tensor_affine per_channel_affine per_tensor_symmetric per_channel_symmetric per_channel_affine_float_qparams"
 )
 _BUILTINS: Final = words("set frozenset bytearray complex int float str bool list dict tuple slice range")
 _NUMPY_SCALARS: Final = words(
@@ -34,7 +38,7 @@ _RECONSTRUCT: Final = frozenset({"_reconstruct", "scalar"})
 
 # What tensors, and the plain values that people store beside them, are made of. Each of these only builds a value.
 _PLAIN: Final[dict[str, frozenset[str]]] = {
-    "__builtin__": _BUILTINS,
+    "__builtin__": _BUILTINS | {"xrange"},  # so protocol 2 writes range
     "_codecs": frozenset({"encode"}),  # bytes in protocol 2
     "argparse": frozenset({"Namespace"}),
     "builtins": _BUILTINS,
@@ -46,11 +50,12 @@ _PLAIN: Final[dict[str, frozenset[str]]] = {
     "numpy.core.multiarray": _RECONSTRUCT,
     "numpy.core.numeric": frozenset({"_frombuffer"}),
     "pathlib": frozenset({"Path", "PosixPath", "PurePath", "PurePosixPath", "PureWindowsPath", "WindowsPath"}),
-    "torch": _STORAGES | _DTYPES | {"Size", "Tensor", "device"},
+    "torch": _STORAGES | _DTYPES | _SCHEMES | {"Size", "Tensor", "device"},
     "torch._tensor": frozenset({"_rebuild_from_type_v2"}),
     "torch._utils": frozenset(
         {
             "_rebuild_device_tensor_from_numpy",
+            "_rebuild_meta_tensor_no_storage",
             "_rebuild_parameter",
             "_rebuild_parameter_with_state",
             "_rebuild_qtensor",

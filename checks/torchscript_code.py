@@ -11,7 +11,8 @@ from typing import Final
 _TEXT: Final = re.compile(rb"""\"(?:[^"\\\r\n]|\\.)*\"|'(?:[^'\\\r\n]|\\.)*'""")
 _BLANK: Final = rb"[\s\\()]*"
 _CALLED: Final = rb"\s*\.\s*\w+\s*\("
-_FILES: Final = re.compile(rb"\." + _BLANK + rb"(save|from_file|load_tensor|read_file|write_file)\b")
+# A submodule may be called `save`; `self` never stands for torch.
+_FILES: Final = re.compile(rb"(?<!\Wself)\." + _BLANK + rb"(save|from_file|load_tensor|read_file|write_file)\b")
 _OPERATORS: Final = re.compile(rb"(?<![\w.])ops\s*\.\s*(\w+)" + _CALLED)
 _VALUES: Final = re.compile(
     rb"(?<![\w.])(?:torch(?!" + _CALLED + rb")|ops(?!\s*\.\s*\w+" + _CALLED + rb")|torch\s*\.\s*ops\b)"

@@ -122,7 +122,7 @@ def _plain(node: yaml.Node, path: Path, document: Document) -> object:
         value: object = yaml.constructor.SafeConstructor().construct_object(node)
         str(value).encode()  # half a surrogate pair, or more digits than Python writes
         return value
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, IndexError):  # IndexError: a tag of a number, and no number
         document.problems.append(at(node.start_mark, f"{node.value[:40]!r} cannot be read as {tag}"))
         return None
 

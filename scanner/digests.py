@@ -38,7 +38,13 @@ def samples_digest(path: Path, classes_file: Path | None = None) -> str:
         ScanError: they cannot be read.
         MissingExtra: a folder is looked at with Pillow, which knows images by their content.
     """
-    if not path.is_dir():
+    try:
+        folder = path.is_dir()
+    except (OSError, ValueError) as error:  # too long a name, or no right to look
+        raise ScanError(
+            f"{str(path)[:200]} cannot be read ({error.strerror if isinstance(error, OSError) else error})"
+        ) from None
+    if not folder:
         return file_digest(path)
     try:
         from .samples.folder import folder_digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from ..evidence.errors import ScanError
 from ..evidence.finding import Finding
 from ..evidence.result import ScanResult
+from .reports.printable import one_line
 from .reports.statement import (
     EXTENSION,
     PREDICATE_TYPE,
@@ -91,8 +93,9 @@ def _folder(details: ScanDetails) -> list[str]:
     if model.format != "huggingface" or model.sha256 is None:
         return []
     listing = "".join(f"{digest}  {name}\n" for name, digest in (model.files or {}).items())
-    if hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest() == model.sha256:
-        return []
+    with contextlib.suppress(UnicodeEncodeError):  # half a character, which no file's name has
+        if hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest() == model.sha256:
+            return []
     return ["`model.sha256` is not the digest of the files that `model.files` lists"]
 
 
@@ -136,4 +139,4 @@ def _first(error: ValidationError) -> str:
     detail = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, detail["loc"])) or "the whole"
     more = error.error_count() - 1
-    return f"{where}: {detail['msg']}" + (f" (and {more} more)" if more else "")
+    return one_line(f"{where}: {detail['msg']}")[:500] + (f" (and {more} more)" if more else "")

@@ -136,6 +136,9 @@ def _listen(request: ScanRequest, heard: _Heard, progress: Progress, verbose: bo
     except MissingExtra as problem:
         heard.error = str(problem)  # a result like any other, so that reports are written and none is an older scan's
         return
+    if stop.reason:  # before it began
+        heard.error = f"{request.model}: {stop.reason}"
+        return
     from .family import Family
 
     limits = request.policy.limits

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ..checks.folder_files import folder_files, is_adapter_folder, is_model_folder
+from ..checks.folder_files import ADAPTER_CONFIG, folder_files, is_adapter_folder, is_model_folder
 from ..evidence.artifact import BASE
 from ..evidence.errors import ScanError
 from ..evidence.finding import Outcome
@@ -120,23 +120,33 @@ def _model(claims: Claims, given: Path | None, base: Path | None) -> Iterator[It
         for name, digest in files.items():  # beside an ONNX file
             yield _part(path.parent, name, digest)
         return
-    if not path.is_dir():
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except OSError as error:  # too long a name, or no right to look
+        message = f"It cannot be read: {error.strerror}."
+        yield Item(what="model", status=Status.UNREADABLE, message=message, path=str(path), expected=told.sha256)
+        return
+    if not is_folder:
         status, message = (
             (Status.CHANGED, "A folder was scanned, and this is a file.")
-            if path.exists()
+            if is_there
             else (Status.MISSING, "It is not there; say where it is with --model.")
         )
         yield Item(what="model", status=status, message=message, path=str(path), expected=told.sha256)
         return
+    adapter = ADAPTER_CONFIG in files  # whose base model's files have names of their own
+    own = {name: digest for name, digest in files.items() if not (adapter and name.startswith(BASE))}
     for name, digest in files.items():
-        if not name.startswith(BASE):
+        if name in own:
             yield _part(path, name, digest)
         elif base is None:
             message = "It is the base model's; say where that is with --base-model."
             yield Item(what="model", status=Status.UNCHECKED, message=message, path=name, expected=digest)
         else:
             yield _part(base, name.removeprefix(BASE), digest)
-    yield from _added(path, files)
+    yield from _added(path, own)
+    if adapter and base is not None:
+        yield from _added(base, {name.removeprefix(BASE): files[name] for name in files if name not in own})
 
 
 def _part(folder: Path, name: str, digest: str) -> Item:

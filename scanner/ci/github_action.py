@@ -108,6 +108,11 @@ def _annotation(finding: Finding, file: str | None) -> Annotation:
 def _scan(arguments: list[str], files: Mapping[str, Path]) -> Scanned:
     folder = files["json"].parent
     try:
+        outputs = tuple(f"--{name}=" for name in files)
+        values = [one if one[:2] != "--" else one.partition("=")[2] for one in arguments if not one.startswith(outputs)]
+        given = {Path(value).resolve() for value in values if value}
+        if taken := next((file for file in files.values() if file.resolve() in given and file.exists()), None):
+            raise UsageError(f"{taken} is an input: give another folder for the reports")
         folder.mkdir(parents=True, exist_ok=True)
         for file in files.values():
             file.unlink(missing_ok=True)  # of a scan before: with exit code 2 none is written

@@ -15,6 +15,7 @@ from ..project.draft import Draft, find_models, find_samples, needs_architecture
 from ..project.load import entries_of
 from ..project.model import PROJECT_FILE
 from ..reports.formats import FORMATS
+from ..reports.printable import one_line
 from ..reports.write import check_writable, write_atomically
 from ..request import TEXT_TABLES
 from .options import DeviceType, FloatsType, PolicyType, SizeType
@@ -93,9 +94,9 @@ def init(
     click.echo(f"{output}: written, {count}: {', '.join(entry.name for entry in entries)}.")
     missing = [str(path) for path in (*draft.models, draft.samples) if path is not None and not path.exists()]
     if missing:
-        click.echo(f"Not there yet: {', '.join(missing)}.")
+        click.echo(f"Not there yet: {one_line(', '.join(missing))}.")
     if draft.architecture is None and (bare := [str(path) for path in draft.models if needs_architecture(path)]):
-        click.echo(f"If a file holds weights only, give it an `architecture`: {', '.join(bare)}.")
+        click.echo(f"If a file holds weights only, give it an `architecture`: {one_line(', '.join(bare))}.")
     click.echo(f"Look it over, then run `ebyd-scan scan{where}`; `--only {entries[0].name}` scans one model.")
 
 
@@ -134,9 +135,7 @@ def _ask(draft: Draft) -> None:
     if not draft.models:
         found = find_models(Path())[:_SHOWN]
         default = shlex.join(map(str, found)) or None
-        draft.models = [
-            Path(one) for one in shlex.split(_prompt("Model files or folders, with blanks between", default))
-        ]
+        draft.models = [Path(one) for one in _words(_prompt("Model files or folders, with blanks between", default))]
     if draft.samples is None:
         samples = find_samples(Path())
         draft.samples = Path(_prompt("Clean labelled samples", str(samples[0]) if samples else None))
@@ -145,7 +144,7 @@ def _ask(draft: Draft) -> None:
             _prompt("Architecture, for files that hold weights only (empty: they bring their own)", "") or None
         )
         if draft.architecture and not draft.options["arch-args"]:
-            said = shlex.split(_prompt("Its arguments, KEY=VALUE with blanks between", ""))
+            said = _words(_prompt("Its arguments, KEY=VALUE with blanks between", ""))
             draft.options["arch-args"] = parse_arch_args(said) or None
     if draft.samples.suffix.lower() not in TEXT_TABLES and not all(path.is_dir() for path in draft.models):
         _ask_pixels(draft.options)
@@ -172,20 +171,35 @@ def _maybe(kind: Any) -> Any:
     return lambda text: kind.convert(text, None, None) if text else None
 
 
+def _words(said: str) -> list[str]:
+    try:
+        return shlex.split(said)
+    except ValueError as problem:
+        raise UsageError(f"{one_line(said)}: {problem}: put names with blanks or quotes into quotes") from None
+
+
 def _prompt(question: str, default: str | None) -> str:
     """The questions go to standard error, like all that is no result."""
-    return str(click.prompt(question, default=default, err=True, show_default=bool(default)))
+    plain = default is None or one_line(default) == default  # a file's name may hold anything
+    shown = bool(default) if plain else one_line(str(default))
+    return str(click.prompt(question, default=default, err=True, show_default=shown))
 
 
 def _check_output(output: Path, force: bool) -> None:
-    if not force and (output.exists() or output.is_symlink()):
+    try:
+        there = output.exists() or output.is_symlink()
+    except (OSError, ValueError) as problem:
+        raise UsageError(f"--output {output}: cannot be written: {problem}") from problem
+    if there and not force:
         raise UsageError(f"{output}: is there already; --force replaces it")
 
 
 def _check(draft: Draft, output: Path) -> None:
-    if draft.architecture:
-        parse_architecture(draft.architecture)
-    check_writable({"--output": output}, inputs=[*draft.models, *([draft.samples] if draft.samples else [])])
+    inputs = [*draft.models, *([draft.samples] if draft.samples else [])]
+    if draft.architecture and (architecture := parse_architecture(draft.architecture)).kind == "file":
+        inputs.append(Path(architecture.where))
+    inputs += [Path(one) for name in ("classes", "base-model", "policy") if (one := draft.options[name])]
+    check_writable({"--output": output}, inputs=inputs)
 
 
 def _write(output: Path, text: str, force: bool) -> None:

@@ -72,10 +72,7 @@ def scan_project(ctx: click.Context, project: Path | None, only: tuple[str, ...]
     codes: dict[str, int] = {}
     with stopped_by_sigterm() as stop:
         for number, order in enumerate(orders, 1):
-            if stop.reason:
-                codes[order.name] = 3
-                continue
-            if not quiet:
+            if not quiet and not stop.reason:  # then no scan begins, and its reports say so
                 log(f"{number} of {len(orders)}: {order.name}")
             codes[order.name] = _scan(order, stop, quiet=quiet, verbose=verbose)
             echo("\n")
@@ -119,6 +116,11 @@ def order_of(entry: ScanEntry, overrides: dict[str, object], file: Path) -> _Ord
 def _check_places(orders: Sequence[_Order], file: Path) -> None:
     """See that all reports can be written, none over an input of any of the scans; make folders that are missing."""
     inputs = [file, *(path for order in orders for path in inputs_of_scan(order.request, order.policy))]
+    for one in inputs:
+        try:
+            one.is_dir()
+        except OSError as problem:
+            raise UsageError(f"{file}: {str(one)[:200]} cannot be read: {problem.strerror}") from problem
     places = {f"{order.name}: {option}": path for order in orders for option, path in order.reports.paths().items()}
     for option, path in places.items():
         check_folder(option, path.parent, [one for one in inputs if one.is_dir() and not _around(one, path)])
@@ -127,7 +129,16 @@ def _check_places(orders: Sequence[_Order], file: Path) -> None:
         except OSError as problem:
             raise UsageError(f"{option} {path}: cannot make its folder: {problem.strerror}") from problem
     check_writable(places, inputs=inputs)
+    witnesses: dict[tuple[Path, str], str] = {}
     for order in orders:
+        if order.reports.witness_dir:
+            place = order.reports.witness_dir.resolve(), order.request.model.stem
+            if place in witnesses:
+                raise UsageError(
+                    f"{file}: models {witnesses[place]!r} and {order.name!r} would write witnesses of one name into "
+                    f"{order.reports.witness_dir}: put {{name}} into witness-dir"
+                )
+            witnesses[place] = order.name
         check_reports(order.request, order.policy, order.reports)
 
 

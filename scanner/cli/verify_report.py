@@ -66,7 +66,8 @@ def verify_report(
     to_stderr = json_path is not None and is_stdout(json_path)
     try:
         if json_path is not None and not to_stderr:
-            check_writable({"--json": json_path}, inputs=[path for path in (report, model, samples) if path])
+            given = (report, model, samples, base_model, classes_file, Path(policy) if policy else None)
+            check_writable({"--json": json_path}, inputs=[path for path in given if path])
         found = verify(
             report,
             model=model,
@@ -75,6 +76,9 @@ def verify_report(
             classes_file=classes_file,
             policy=policy,
         )
+        if json_path is not None and not to_stderr:  # nor over what the report names
+            named = [Path(item.path) for item in found.items if item.path and item.what in ("model", "samples")]
+            check_writable({"--json": json_path}, inputs=named)
     except ScanError as problem:
         raise as_failure(problem) from problem
     if not quiet or found.exit_code:

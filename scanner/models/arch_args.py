@@ -76,6 +76,6 @@ def parse_arch_args(arguments: Iterable[str]) -> dict[str, object]:
             raise UsageError(f"--arch-arg {key} is given twice")
         try:
             result[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UsageError(f"--arch-arg {argument}: the value is not valid YAML, put it into quotes") from None
+        except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a 13th month, thousands of digits
+            raise UsageError(f"--arch-arg {argument[:200]}: the value is not valid YAML, put it into quotes") from None
     return result

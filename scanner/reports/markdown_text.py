@@ -18,8 +18,7 @@ _SPECIAL = re.compile(r"[&<>|]")
 _REFERENCE = re.compile(
     r"[@#!~%$](?=[\w\"])|&(?=\d)"  # @name, #1, and GitLab's !1, ~label, $1, %"milestone", &1
     r"|:(?=//|(?:[\w+-]{0,40}[A-Za-z][\w+-]{0,40}|1234|100|[+-]1):)"  # an address, or :emoji:
-    r"|\bwww(?=\.)|\b(?:GH|gh)-(?=\d)"
-    r"|\bmailto(?=:)|\bxmpp(?=:)"
+    r"|(?<![^\W_])(?:www(?=\.)|(?:GH|gh)-(?=\d)|mailto(?=:)|xmpp(?=:))"  # also after `_`
 )
 _MARK = "\ue000"  # stands for the break until all is escaped; one in the text is left out
 

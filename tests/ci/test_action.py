@@ -109,6 +109,21 @@ def test_an_old_report_does_not_stay(digits: Digits, runner: Any) -> None:
     assert "no-such-policy" in step.commands[0] and "no-such-policy" in step.summary
 
 
+def test_no_input_is_taken_for_an_old_report(digits: Digits, runner: Any) -> None:
+    model = runner.workspace / "m" / "ebyd-scan.json"
+    model.parent.mkdir()
+    model.write_text("{}")
+    step = digits(model="m/ebyd-scan.json", reports="m")
+    assert step.code == 2 and "is an input" in step.commands[0]
+    assert model.read_text() == "{}"
+
+
+@pytest.mark.parametrize("value", ["k=2020-13-45", "k=0b_", "k=" + "[" * 2000])
+def test_arguments_that_no_yaml_is(value: str, digits: Digits) -> None:
+    step = digits(**{"model": "clean.safetensors", "arch-args": value})
+    assert step.code == 2 and "is not valid YAML" in step.commands[0]
+
+
 def test_a_folder_for_reports_that_cannot_be_one(digits: Digits, runner: Any) -> None:
     step = digits(model="clean.safetensors", reports="clean.npz/x")
     assert step.code == 2

@@ -28,6 +28,16 @@ def folder(tmp_path: Path, models: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize(("option", "name"), [("--classes", "classes.txt"), ("--policy", "ours.yaml"), ("", "nets.py")])
+def test_no_file_that_is_named_is_replaced(option: str, name: str, folder: Path, ebyd: Callable[..., Any]) -> None:
+    (folder / name).write_text("mine")
+    more = [option, name] if option else ["--architecture", "nets.py:net"]
+    run = ebyd(
+        "init", "digits-clean.safetensors", "--samples", "digits-samples.npz", *more, "-o", name, "--force", cwd=folder
+    )
+    assert run.code == 2 and (folder / name).read_text() == "mine"
+
+
 def _asked(folder: Path, arguments: list[str], answers: list[str]) -> tuple[int, str, str]:
     """Run on a terminal, answering one question after the other: exit code, the terminal and standard output."""
     ours, theirs = pty.openpty()

@@ -162,7 +162,30 @@ def test_sigterm_ends_all(start: Callable[..., Any], write: Callable[..., Path])
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 3 and time.monotonic() - started < 20
     assert out.endswith("2 models: 2 could not be scanned.\n")
-    assert not (folder / "reports" / "backdoored.json").exists()
+    for name in ("clean", "backdoored"):  # the second never began: its report must not be that of another day
+        assert json.loads((folder / "reports" / f"{name}.json").read_text())["verdict"] == "error"
+
+
+def test_two_models_of_one_file_name_share_no_witness_dir(
+    ebyd: Callable[..., Any], write: Callable[..., Path], models: Path
+) -> None:
+    folder = write(CLEAN, BAD)
+    text = (folder / "ebyd-scan.yaml").read_text()
+    for place in ("a", "b"):
+        (folder / place).mkdir()
+        (folder / place / "model.safetensors").write_bytes((models / "digits-clean.safetensors").read_bytes())
+    head = text[: text.index("models:")] + "  witness-dir: wit\nmodels:\n"
+    entries = "".join(f"  - {{name: {place}, model: {place}/model.safetensors}}\n" for place in ("a", "b"))
+    (folder / "ebyd-scan.yaml").write_text(head + entries)
+    run = ebyd("scan", cwd=folder)
+    assert run.code == 2 and "would write witnesses of one name into" in run.err
+    (folder / "ebyd-scan.yaml").write_text(head.replace("wit\n", "'wit/{name}'\n") + entries)
+    assert ebyd("scan", cwd=folder).code in (0, 4)
+
+
+def test_a_name_that_is_too_long(ebyd: Callable[..., Any], write: Callable[..., Path]) -> None:
+    run = ebyd("scan", cwd=write("  - {{name: long, model: " + "x" * 300 + "}}\n"))
+    assert run.code in (2, 3) and "bug" not in run.err and "Traceback" not in run.err
 
 
 def test_validate_and_schema(ebyd: Callable[..., Any], write: Callable[..., Path]) -> None:

@@ -72,6 +72,30 @@ class Scanned:
         return verify(self.folder / name, **{"policy": "ours.yaml", **options})
 
 
+@pytest.mark.parametrize("victim", ["model.safetensors", "samples.tsv", "ours.yaml", "json.json"])
+def test_nothing_it_reads_is_overwritten(victim: str, tmp_path: Path, ebyd: Callable[..., Any]) -> None:
+    Scanned(tmp_path)
+    before = (tmp_path / victim).read_bytes()
+    run = ebyd("verify-report", "json.json", "--policy", "ours.yaml", "--json", victim, "-q", cwd=tmp_path)
+    assert run.code == 2 and "will not be overwritten" in run.err
+    assert (tmp_path / victim).read_bytes() == before
+
+
+def test_keys_that_forge_a_line(tmp_path: Path, ebyd: Callable[..., Any]) -> None:
+    scanned = Scanned(tmp_path)
+    scanned.edit("json.json", lambda data: data.update({"\x1b[2J\nUNCHANGED: json.json": 1}))
+    run = ebyd("verify-report", "json.json", "--policy", "ours.yaml", cwd=tmp_path)
+    assert run.code == 3 and "\x1b" not in run.err and len(run.err.strip().splitlines()) == 1
+
+
+def test_names_that_no_file_has(tmp_path: Path, ebyd: Callable[..., Any]) -> None:
+    for change in ({"path": "x" * 300}, {"path": "x" * 300, "format": "huggingface", "files": {"\ud800": "a"}}):
+        scanned = Scanned(tmp_path)
+        scanned.edit("json.json", lambda data, change=change: data["model"].update(change))
+        run = ebyd("verify-report", "json.json", "--policy", "ours.yaml", cwd=tmp_path)
+        assert run.code in (1, 3) and "bug" not in run.err and "Traceback" not in run.err
+
+
 def _statuses(found: Verification) -> dict[str, Status]:
     order = [Status.CHANGED, Status.MISSING, Status.UNREADABLE, Status.UNCHECKED, Status.SAME]
     return {
