@@ -51,8 +51,11 @@ def _asked(folder: Path, arguments: list[str], answers: list[str]) -> tuple[int,
     )
     os.close(theirs)
     shown, left, deadline = "", list(answers), time.monotonic() + 100  # a busy machine
+    interrupting = False
     while time.monotonic() < deadline:
         if not select.select([ours], [], [], 0.2)[0]:
+            if interrupting and process.poll() is None:  # one that comes just before the wait for input is lost
+                process.send_signal(signal.SIGINT)
             continue
         try:
             part = os.read(ours, 4096).decode()
@@ -62,6 +65,7 @@ def _asked(folder: Path, arguments: list[str], answers: list[str]) -> tuple[int,
         if shown.endswith(": ") and left:
             answer = left.pop(0)
             if answer == INTERRUPT:
+                interrupting = True
                 process.send_signal(signal.SIGINT)
             else:
                 os.write(ours, (answer + "\n").encode())
