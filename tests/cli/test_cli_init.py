@@ -48,6 +48,7 @@ def _asked(folder: Path, arguments: list[str], answers: list[str]) -> tuple[int,
         stderr=theirs,
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )
     os.close(theirs)
     shown, left, deadline = "", list(answers), time.monotonic() + 100  # a busy machine
