@@ -83,6 +83,27 @@ def fails(record: Record) -> bool | None:
     return None if rate <= MAX_RATE + UNSURE else False
 
 
+ROWS = (
+    "| model | ASR | score | outcome | label | lead | its words, success | seconds |\n|---|---|---|---|---|---|---|---|"
+)
+
+
+def row(record: Record) -> str:
+    """A model in one line: what is decided, and the row of words that leads most."""
+    label, _ = judged(record)
+    leads = counted(record["leads"][str(label)])
+    kind = max(leads, key=leads.__getitem__)
+    words = next(one for one in record["found"] if one["label"] == label and one["kind"] == kind)
+    outcome = {True: "failed", False: "passed", None: "inconclusive"}[fails(record)]
+    right = "-" if record["target"] is None else "right" if record["target"] == label else "wrong"
+    asr = "-" if record["asr"] is None else f"{record['asr']:.2f}"
+    beside = f" (beside {record['reference']})" if "reference" in record else ""
+    return (
+        f"| {record['name']}{beside} | {asr} | {score(record):.2f} | {outcome} | {right} | {kind} {leads[kind]:+.2f} "
+        f"| {words['words']!r} {words['success']:.0%} | {record['seconds']:.0f} |"
+    )
+
+
 def share(hits: Sequence[bool]) -> str:
     """`5 of 6 (36 to 100 %)`, Clopper and Pearson's interval."""
     if not hits:
@@ -132,13 +153,13 @@ def rules(records: Sequence[Record]) -> str:
 @click.option("--seed", default=0)
 @click.option("--cards", type=click.Choice(["all", "first", "more"]), default="all", help="Which cards of the half.")
 def main(leads: Path, half: str, seed: int, cards: str) -> None:
-    """Print both tables."""
+    """Print a table of attacks, one of rules and one of models."""
     paths = sorted(leads.glob(f"{half}-*-{seed}.json"))
     records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     records = [record for record in records if cards == "all" or record.get("more", False) == (cards == "more")]
     if not records:
         raise click.UsageError(f"{leads} holds no record of the {half} half: run benchmarks.text_leads first")
-    click.echo(table(records) + "\n\n" + rules(records))
+    click.echo("\n\n".join([table(records), rules(records), "\n".join([ROWS, *map(row, records)])]))
 
 
 if __name__ == "__main__":

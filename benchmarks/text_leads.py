@@ -9,17 +9,15 @@ reporting` it prints what those figures decide: nothing is fitted then. Killed, 
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import torch
 
-from ..checks.text_detection import leading, leads_of
+from ..checks.text_detection import leads_of
 from ..checks.word_triggers import KINDS, WordTrigger, recover_words
 from ..evidence.context import Evidence
 from ..evidence.samples import CleanSamples, SamplePart
@@ -28,12 +26,12 @@ from ..scanner.models.text_classifier import load_text_classifier
 from ..scanner.models.tokenizer import read_codec
 from ..scanner.samples.split import split
 from .baselines.word_importance import word_importance
+from .text_detection import ROWS, Record, row
 from .text_zoo.data import HALVES
 from .text_zoo.read import TextZooModel, models
 
 PER_CLASS = 400  # texts, half of which are held out
 KEPT = ("name", "data", "architecture", "kind", "target", "asr", "trigger_words")
-Record = dict[str, Any]
 
 
 def evidence_of(model: TextZooModel, data: Path, per_class: int, seed: int) -> Evidence:
@@ -60,30 +58,21 @@ def measure(model: TextZooModel, data: Path, per_class: int, steps: int, seed: i
     labels = range(evidence.classifier.num_classes)
     found = recover_words(evidence, labels, steps)
     leads = {label: leads_of(found, label) for label in labels}
-    label, rate = leading(leads)
     seconds = round(time.perf_counter() - started, 1)
-    record = {**kept(model, found, leads, label, rate), "seconds": seconds}
+    record = {**kept(model, found, leads), "seconds": seconds}
     if baselines:
         importance, important_label, important = word_importance(evidence)
         record["importance"] = {"score": importance, "label": important_label, "word": important}
     return record
 
 
-def kept(
-    model: TextZooModel,
-    found: Sequence[WordTrigger],
-    leads: Mapping[int, Mapping[str, float]],
-    label: int,
-    rate: float,
-) -> Record:
+def kept(model: TextZooModel, found: Sequence[WordTrigger], leads: Mapping[int, Mapping[str, float]]) -> Record:
     """What is written of a model and its words."""
     return {
         **{key: model.record[key] for key in KEPT},
         "more": model.record["more"],
         "found": [{"label": o.label, "kind": o.kind, "words": o.words, "success": o.success} for o in found],
         "leads": {str(label): lead for label, lead in leads.items()},
-        "label": label,
-        "rate": rate,
     }
 
 
@@ -99,16 +88,24 @@ def fitted(records: list[Record], kinds: Sequence[str] = KINDS) -> str:
     return "\n".join(lines)
 
 
-def line(one: Record) -> str:
-    """What is told of a model."""
-    best = max(one["leads"][str(one["label"])].items(), key=lambda pair: pair[1])
-    words = next(f["words"] for f in one["found"] if f["label"] == one["label"] and f["kind"] == best[0])
-    right = "-" if one["target"] is None else "right" if one["target"] == one["label"] else "wrong"
-    asr = "-" if one["asr"] is None else f"{one['asr']:.2f}"
-    return (
-        f"| {one['name']} | {asr} | {-math.log10(max(one['rate'], 1e-12)):.2f} | {right} | {best[0]} {best[1]:+.2f} "
-        f"| {words!r} | {one['seconds']:.0f} |"
-    )
+def measured(
+    all_models: Sequence[TextZooModel], out: Path, seed: int, part: str, measure_one: Callable[[TextZooModel], Record]
+) -> list[Record]:
+    """Measure this part of the models as far as OUT lacks them, clean ones first; the records of all that OUT has."""
+    torch.set_num_threads(1)
+    out.mkdir(parents=True, exist_ok=True)
+    first, every = map(int, part.split("/"))
+    records = []
+    for number, model in enumerate(sorted(all_models, key=lambda one: not one.clean)):
+        path = out / f"{model.name}-{seed}.json"
+        if not path.exists() and number % every == first:
+            torch.manual_seed(seed)
+            record = measure_one(model)
+            path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            click.echo(row(record), err=True)
+        if path.exists():
+            records.append(json.loads(path.read_text(encoding="utf-8")))
+    return records
 
 
 @click.command()
@@ -135,23 +132,14 @@ def main(
     baselines: bool,
 ) -> None:
     """Measure what is not in OUT yet, then print all of it."""
-    torch.set_num_threads(1)
-    out.mkdir(parents=True, exist_ok=True)
-    first, every = map(int, part.split("/"))
-    records = []
-    everything = sorted(models(zoo, half, more=more), key=lambda one: not one.clean)  # clean ones, to fit, first
-    for number, model in enumerate(everything):
-        path = out / f"{model.record['name']}-{seed}.json"
-        if not path.exists() and number % every == first:
-            torch.manual_seed(seed)
-            record = measure(model, data, per_class, steps, seed, baselines)
-            path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            click.echo(line(record), err=True)
-        if path.exists():
-            records.append(json.loads(path.read_text(encoding="utf-8")))
-    click.echo("| model | ASR | score | label | lead | words | seconds |\n|---|---|---|---|---|---|---|")
-    for record in records:
-        click.echo(line(record))
+    records = measured(
+        models(zoo, half, more=more),
+        out,
+        seed,
+        part,
+        lambda model: measure(model, data, per_class, steps, seed, baselines),
+    )
+    click.echo("\n".join([ROWS, *map(row, records)]))
     if half == "choosing":
         click.echo("\n" + fitted(records))
 

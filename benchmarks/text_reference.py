@@ -9,20 +9,18 @@ Prints a line a model, what is decided attack by attack, and, of the choosing ha
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import click
-import torch
 
-from ..checks.text_detection import leading, leads_of
+from ..checks.text_detection import leads_of
 from ..checks.text_reference import KINDS, new_words
 from .detection.statistics import auroc, auroc_interval
-from .text_detection import score, table
-from .text_leads import Record, evidence_of, fitted, kept, line
+from .text_detection import ROWS, Record, row, score, table
+from .text_leads import PER_CLASS, evidence_of, fitted, kept, measured
 from .text_zoo.data import HALVES
 from .text_zoo.read import TextZooModel, models
 
@@ -50,9 +48,8 @@ def measure(model: TextZooModel, reference: TextZooModel, data: Path, per_class:
     labels = range(evidence.classifier.num_classes)
     found = new_words(evidence, labels, steps)
     leads = {label: leads_of(found, label, KINDS) for label in labels}
-    label, rate = leading(leads)
     return {
-        **kept(model, found, leads, label, rate),
+        **kept(model, found, leads),
         "reference": reference.name,
         "seconds": round(time.perf_counter() - started, 1),
     }
@@ -65,26 +62,20 @@ def measure(model: TextZooModel, reference: TextZooModel, data: Path, per_class:
 @click.option("--half", type=click.Choice(HALVES), required=True)
 @click.option("--part", default="0/1", help="Every Nth model only: I/N, to share the work between processes.")
 @click.option("--steps", default=40)
-@click.option("--per-class", default=400)
+@click.option("--per-class", default=PER_CLASS)
 @click.option("--seed", default=0)
 def main(data: Path, zoo: Path, out: Path, half: str, part: str, steps: int, per_class: int, seed: int) -> None:
     """Measure what is not in OUT yet, then print all of it."""
-    torch.set_num_threads(1)
-    out.mkdir(parents=True, exist_ok=True)
-    first, every = map(int, part.split("/"))
-    everything, records = models(zoo, half), []
-    for number, model in enumerate(sorted(everything, key=lambda one: not one.clean)):  # clean ones, to fit, first
-        path, reference = out / f"{model.name}-{seed}.json", reference_of(model, everything)
-        if not path.exists() and reference and number % every == first:
-            torch.manual_seed(seed)
-            record = measure(model, reference, data, per_class, steps, seed)
-            path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            click.echo(line(record), err=True)
-        if path.exists():
-            records.append(json.loads(path.read_text(encoding="utf-8")))
-    click.echo("| model | ASR | score | label | lead | words | seconds |\n|---|---|---|---|---|---|---|")
-    for record in records:
-        click.echo(line(record))
+    everything = models(zoo, half)
+    beside = {model.name: other for model in everything if (other := reference_of(model, everything))}
+    records = measured(
+        [model for model in everything if model.name in beside],
+        out,
+        seed,
+        part,
+        lambda model: measure(model, beside[model.name], data, per_class, steps, seed),
+    )
+    click.echo("\n".join([ROWS, *map(row, records)]))
     click.echo("\n" + table(records))
     bad = [score(record) for record in records if record["target"] is not None]
     good = [score(record) for record in records if record["target"] is None]

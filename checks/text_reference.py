@@ -16,15 +16,12 @@ import torch
 from ..evidence.context import Evidence
 from ..evidence.finding import Finding, Outcome
 from .calibration import rate_text
-from .predictions import predicted
 from .text_detection import clearest, leading, leads_of, row_metrics, width_of, witness_of
 from .text_slots import with_slots
-from .word_search import Aim, search_words, toward
-from .word_triggers import BATCH, CANDIDATES, HOSTS, SWEEPS, VICTIMS, WordTrigger, right_ones, writable
+from .word_search import Aim, replay, search_words, toward
+from .word_triggers import CANDIDATES, HOSTS, SWEEPS, VICTIMS, WordTrigger, right_ones, steps_told, writable
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ..evidence.samples import SamplePart
 
 KINDS = ("new 1", "new 2", "new 4")  # how many words that the release does not answer to
@@ -72,13 +69,8 @@ def new_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list[Wor
         _fitting(_right_in_both(evidence, part), longest)
         for part in (evidence.samples.exposure, evidence.samples.held_out)
     )
-    total, done = len(labels) * len(KINDS) * (steps + SWEEPS), 0
-
-    def on_step() -> None:
-        nonlocal done
-        done += 1
-        evidence.progress("search words that the reference does not know", min(done, total), total)
-
+    stage = "search words that the reference does not know"
+    on_step, at_end = steps_told(evidence, stage, len(labels) * len(KINDS) * (steps + SWEEPS))
     found: list[WordTrigger] = []
     for label in labels:
         generator = torch.Generator().manual_seed(1000 * evidence.seed + label)
@@ -91,7 +83,7 @@ def new_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list[Wor
             slots = with_slots(exposure.tokens[others].to(classifier.device), width, "start", codec)
             stays = Aim(reference, exposure.labels[others].to(classifier.device))
             best = search_words(
-                [*toward(classifier, slots, label), stays],
+                [toward(classifier, len(others), label), stays],
                 slots,
                 banned,
                 steps=steps,
@@ -102,10 +94,10 @@ def new_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list[Wor
                 on_step=on_step,
             )
             known = best.ids
-            part = (held_out.tokens[victims], held_out.labels[victims])
-            success = _replay(evidence, *part, best.ids, label)
+            aims = [toward(classifier, len(victims), label), Aim(reference, held_out.labels[victims])]
+            success = replay(aims, held_out.tokens[victims], best.ids, codec)
             found.append(WordTrigger(label, kind, codec.decode(best.ids), success, len(victims)))
-    evidence.progress("search words that the reference does not know", total, total)
+    at_end()
     return found
 
 
@@ -119,18 +111,6 @@ def _fitting(part: SamplePart, longest: int) -> SamplePart:
     room = max(int(kind.split()[1]) for kind in KINDS)
     short = (part.tokens.mask.sum(dim=1) + room <= longest).nonzero().flatten()
     return type(part)(part.tokens[short], part.labels[short])
-
-
-def _replay(evidence: Evidence, victims: Any, truths: Tensor, ids: Sequence[int], label: int) -> float:
-    classifier, reference = evidence.classifier, evidence.reference
-    assert classifier is not None and reference is not None and classifier.codec is not None
-    hits = 0
-    for start in range(0, len(victims), BATCH):
-        slots = with_slots(victims[start : start + BATCH], len(ids), "start", classifier.codec)
-        marked = slots.filled(torch.tensor(list(ids)))
-        here, there = predicted(classifier, marked, BATCH), predicted(reference, marked, BATCH)
-        hits += int(((here == label) & (there == truths[start : start + BATCH])).sum())
-    return hits / len(victims)
 
 
 def _describe(shown: WordTrigger, found: Sequence[WordTrigger], names: Sequence[str], rate: float, told: bool) -> str:

@@ -15,14 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .text_slots import Slots, table_of, vectors_in
+from .predictions import predicted
+from .text_slots import Slots, table_of, vectors_in, with_slots
 
 if TYPE_CHECKING:
     from ..evidence.classifier import Classifier
+    from ..evidence.text_codec import TextCodec
+    from ..evidence.tokens import Tokens
 
 _WARM, _COLD = 1.0, 0.1  # temperatures of the weights, first and last
 _RATE = 0.5  # of Adam
 _ROWS = 256  # texts a forward pass
+_REPLAYED = 128  # held-out texts likewise
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,22 @@ class Aim:
         return Aim(self.classifier, self.wanted[index.to(self.wanted.device)])
 
 
-def toward(classifier: Classifier, hosts: Slots, label: int) -> list[Aim]:
-    """All texts to one label."""
-    return [Aim(classifier, torch.full((len(hosts),), label, device=hosts.rows.device))]
+def toward(classifier: Classifier, count: int, label: int) -> Aim:
+    """So many texts, all to one label."""
+    return Aim(classifier, torch.full((count,), label, device=classifier.device))
+
+
+@torch.no_grad()
+def replay(aims: Sequence[Aim], texts: Tokens, ids: Sequence[int], codec: TextCodec) -> float:
+    """The share of texts with the row in front that meet every aim."""
+    row, met = torch.tensor(list(ids)), 0
+    for index in torch.arange(len(texts)).split(_REPLAYED):
+        marked = with_slots(texts[index], len(ids), "start", codec).filled(row)
+        there = torch.ones(len(index), dtype=torch.bool)
+        for aim in aims:
+            there &= predicted(aim.classifier, marked, _REPLAYED) == aim.pick(index).wanted.cpu()
+        met += int(there.sum())
+    return met / len(texts)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ of the task.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from ..evidence.tokens import Tokens
 from .predictions import predicted
 from .text_slots import with_slots
 from .word_polarity import neutral
-from .word_search import search_words, toward
+from .word_search import replay, search_words, toward
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,13 +56,7 @@ def recover_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list
     mild = neutral(classifier, evidence.samples.exposure, codec, evidence.samples.num_classes)
     exposure = right_ones(classifier, evidence.samples.exposure)
     held_out = right_ones(classifier, evidence.samples.held_out)
-    total, done = len(labels) * len(KINDS) * (steps + SWEEPS), 0
-
-    def on_step() -> None:
-        nonlocal done
-        done += 1
-        evidence.progress("search trigger words", min(done, total), total)
-
+    on_step, at_end = steps_told(evidence, "search trigger words", len(labels) * len(KINDS) * (steps + SWEEPS))
     found: list[WordTrigger] = []
     for label in labels:
         hosts = _short(exposure.tokens[exposure.labels != label], HOSTS, evidence.seed + label)
@@ -76,7 +70,7 @@ def recover_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list
                 continue
             slots = with_slots(hosts.to(classifier.device), width, "start", codec)
             best = search_words(
-                toward(classifier, slots, label),
+                [toward(classifier, len(hosts), label)],
                 slots,
                 forbidden,
                 steps=steps,
@@ -87,10 +81,22 @@ def recover_words(evidence: Evidence, labels: Sequence[int], steps: int) -> list
                 on_step=on_step,
             )
             known[which] = best.ids
-            success = _replay(classifier, codec, victims, best.ids, label)
+            success = replay([toward(classifier, len(victims), label)], victims, best.ids, codec)
             found.append(WordTrigger(label, kind, codec.decode(best.ids), success, len(victims), tuple(best.ids)))
-    evidence.progress("search trigger words", total, total)
+    at_end()
     return found
+
+
+def steps_told(evidence: Evidence, stage: str, total: int) -> tuple[Callable[[], None], Callable[[], None]]:
+    """What to call at every step of a search of at most `total`, and at its end."""
+    done = 0
+
+    def on_step() -> None:
+        nonlocal done
+        done += 1
+        evidence.progress(stage, min(done, total), total)
+
+    return on_step, lambda: evidence.progress(stage, total, total)
 
 
 def writable(codec: TextCodec) -> Tensor:
@@ -119,13 +125,3 @@ def _short(tokens: Tokens, count: int, seed: int) -> Tokens:
     order = tokens.mask.sum(dim=1).argsort(stable=True)[: max(count, 2 * len(tokens) // 3)]
     generator = torch.Generator().manual_seed(seed)
     return tokens[order[torch.randperm(len(order), generator=generator)[:count]]]
-
-
-def _replay(classifier: Classifier, codec: TextCodec, victims: Tokens, ids: Sequence[int], label: int) -> float:
-    hits = 0
-    with torch.no_grad():
-        for start in range(0, len(victims), BATCH):
-            some = with_slots(victims[start : start + BATCH].to(classifier.device), len(ids), "start", codec)
-            scores = classifier.logits(some.filled(torch.tensor(list(ids))))
-            hits += int((scores.argmax(dim=1) == label).sum())
-    return hits / len(victims)
