@@ -7,7 +7,8 @@ import math
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -80,10 +81,9 @@ class CleanTaskStripper(ABC):
         reason = self._not_applicable(classifier)
         converged, after = False, None
         if applicable := reason is None:
-            with torch.random.fork_rng(devices=_cuda_devices(classifier.device)):
-                torch.manual_seed(seed)
+            with forked_rng(classifier.device, seed):
                 converged, reason = self._strip(run)
-            if _finite(run.exposed.module):
+            if finite(run.exposed.module):
                 after = run.look()
         run.exposed.module.eval()
         for parameter in run.exposed.module.parameters():
@@ -147,7 +147,7 @@ def strip_by_gradient(
     """
     part, module, trajectory = run.samples.exposure, run.exposed.module, run.trajectory
     training_mode(module)
-    generator = _generator(run.seed)
+    generator = generator_of(run.seed)
     for epoch in range(max_epochs):
         correct = 0
         for index in batches(len(part), batch_size, generator):
@@ -214,7 +214,7 @@ def look(classifier: Classifier, part: SamplePart, num_classes: int, step: int) 
     training_mode(module)
     correct, histogram = 0, [0] * num_classes
     with torch.no_grad():
-        for index in batches(len(part), LOOK_BATCH, _generator(0)):
+        for index in batches(len(part), LOOK_BATCH, generator_of(0)):
             logits = classifier.logits(part.inputs[index].to(classifier.device))
             seen = step_of(logits, part.labels[index], num_classes, step)
             correct += round(seen.accuracy * len(index))
@@ -232,14 +232,26 @@ def step_of(logits: Tensor, labels: Tensor, num_classes: int, step: int) -> Traj
     return TrajectoryStep(step=step, accuracy=float((predicted == labels).float().mean()), histogram=histogram)
 
 
-def _finite(module: nn.Module) -> bool:
+def finite(module: nn.Module) -> bool:
+    """Whether every parameter is made of numbers."""
     return all(bool(p.isfinite().all()) for p in module.parameters())
 
 
-def _generator(seed: int) -> torch.Generator:
+def generator_of(seed: int) -> torch.Generator:
+    """A generator of its own for `seed`."""
     import torch
 
     return torch.Generator().manual_seed(seed)
+
+
+@contextmanager
+def forked_rng(device: str, seed: int) -> Iterator[None]:
+    """The global generators seeded within, and as they were after it: dropout draws from them."""
+    import torch
+
+    with torch.random.fork_rng(devices=_cuda_devices(device)):
+        torch.manual_seed(seed)
+        yield
 
 
 def _cuda_devices(device: str) -> list[int]:

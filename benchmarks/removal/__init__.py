@@ -1,0 +1,1 @@
+"""Removal measured: every remover on every backdoored model, beside each other."""
