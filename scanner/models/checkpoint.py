@@ -116,22 +116,28 @@ def as_tensors(value: object) -> dict[str, Tensor] | None:
     return result or None
 
 
-def find_state_dict(artifact: Artifact, loaded: object, depth: int = 0) -> dict[str, Tensor]:
-    """The weights at the top of the file or under one of the usual keys. Raises ScanError where there are none."""
+def weights_path(artifact: Artifact, loaded: object, depth: int = 0) -> tuple[str, ...]:
+    """The keys under which the weights are: none at the top of the file. Raises ScanError where there are none."""
     if isinstance(loaded, Mapping):
         for key in (*_KEYS, *_AVERAGES):
             inner = loaded.get(key)
             if isinstance(inner, Mapping) and depth < 3:
                 try:
-                    return find_state_dict(artifact, inner, depth + 1)
+                    return (key, *weights_path(artifact, inner, depth + 1))
                 except ScanError:
                     continue
-        found = as_tensors(loaded)
-        if found:
-            return found
+        if as_tensors(loaded):
+            return ()
         kinds = ", ".join(str(key) for key in list(loaded)[:6]) or "nothing"
         raise ScanError(f"{artifact.path} holds no weights (it has {kinds}): save `model.state_dict()`")
     raise ScanError(f"{artifact.path} holds a {type(loaded).__name__}, not weights: save `model.state_dict()`")
+
+
+def find_state_dict(artifact: Artifact, loaded: Any) -> dict[str, Tensor]:
+    """The weights at the top of the file or under one of the usual keys. Raises ScanError where there are none."""
+    for key in weights_path(artifact, loaded):
+        loaded = loaded[key]
+    return as_tensors(loaded) or {}
 
 
 def strip_prefixes(names: list[str], expected: set[str]) -> dict[str, str]:
