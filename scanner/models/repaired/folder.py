@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from ....checks.folder_files import weight_files, weights_format
 from ....checks.text import shown
 from ....evidence.artifact import Artifact
 from ....evidence.errors import ScanError
 from ..checkpoint import load_weights_only
-from ..huggingface import read_weights
+from ..huggingface import ATTENTION, read_weights, sentence
 from .checkpoint_file import save_table
 from .copies import Copies
 from .folder_copy import copy_others, inside, leads_out
@@ -34,7 +37,7 @@ def write_folder(artifact: Artifact, original: Classifier, repaired: Classifier,
             raise leads_out(folder / name)
     shards = {name: read_weights(folder / name, artifact.files.get(name, "")) for name in files}
     stored = {name: tensor for shard in shards.values() for name, tensor in shard.items()}
-    names = _names(stored, original)
+    names = _names(artifact, stored, original)
     _check_rest(artifact, stored, names)
     new = changes(artifact, stored, original, repaired, names)
     staging.mkdir()
@@ -58,35 +61,39 @@ def _rewrite(
     return save_table(part, load_weights_only(part), (), shard, own, names, place)
 
 
-def _names(stored: Mapping[str, Tensor], original: Classifier) -> dict[str, str]:
+def _names(artifact: Artifact, stored: Mapping[str, Tensor], original: Classifier) -> dict[str, str]:
     """What the module calls the tensors of the file: transformers renames some while it loads.
 
-    Only where the numbers are the same. A tensor that is under no likely name is the only one with its numbers.
+    Seen by loading once more, with a number of its own all over each tensor. Tensors that it puts together are left
+    out.
     """
-    own = original.module.state_dict()
-    prefix = str(getattr(original.module, "base_model_prefix", ""))
-    names: dict[str, str] = {}
-    for name, tensor in stored.items():
-        for candidate in _candidates(name, prefix):
-            if candidate in own and holds(tensor, own[candidate]):
-                names[name] = candidate
-                break
-    taken = set(names.values())
-    free = {name: tensor for name, tensor in own.items() if name not in taken and tensor.unique().numel() > 1}
-    for name in stored.keys() - names.keys():
-        found = [other for other, tensor in free.items() if holds(stored[name], tensor)]
-        if len(found) == 1:
-            names[name] = found[0]
-            del free[found[0]]
+    module: Any = original.module
+    kinds = (torch.float32, torch.int64)
+    marked = {
+        name: torch.tensor(mark, dtype=torch.float32 if tensor.is_floating_point() else tensor.dtype).expand(
+            tensor.shape
+        )
+        for mark, (name, tensor) in enumerate(stored.items(), 1)
+        if tensor.is_floating_point() or tensor.dtype in kinds
+    }
+    with sentence(artifact.path, "transformers does not load the model once more"):
+        loaded = type(module).from_pretrained(
+            None,
+            config=copy.deepcopy(module.config),
+            state_dict=marked,
+            attn_implementation=ATTENTION,
+            dtype=torch.float32,
+        )
+    places: dict[int, str] = {}
+    for own, tensor in loaded.state_dict().items():
+        if tensor.numel() and bool((tensor == (mark := tensor.flatten()[0])).all()):
+            places.setdefault(int(mark), own)
+    before = module.state_dict()
+    names = {name: places[mark] for mark, name in enumerate(stored, 1) if mark in places}
+    names = {name: own for name, own in names.items() if own in before and holds(stored[name], before[own])}
+    # Tied tensors, of which the file holds each.
+    names |= {n: n for n in stored if n not in names and n in before and holds(stored[n], before[n])}
     return names
-
-
-def _candidates(name: str, prefix: str) -> Iterator[str]:
-    for old in dict.fromkeys((name, name.replace("gamma", "weight").replace("beta", "bias"))):
-        yield old
-        if prefix:
-            yield f"{prefix}.{old}"
-            yield old.removeprefix(f"{prefix}.")
 
 
 def _rest(stored: Mapping[str, Tensor], names: Mapping[str, str]) -> list[str]:

@@ -31,7 +31,7 @@ class Net(nn.Module):
         if tied:
             self.second.weight = self.first.weight
 
-    def forward(self, pixels: Any) -> Any:
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         hidden = torch.relu(self.norm(self.conv(pixels))).mean((2, 3))
         return self.head(torch.relu(self.second(torch.relu(self.first(hidden)))))
 
