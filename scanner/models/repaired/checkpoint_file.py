@@ -76,10 +76,11 @@ def _replace(table: MutableMapping[str, Any], stored: Mapping[str, Tensor], new:
             tensor = old.clone()  # a view would be saved with all of the old numbers
         else:
             continue
-        table[name] = _as(tensor, table[name])
+        table[name] = like(tensor, table[name])
 
 
-def _as(tensor: Tensor, old: Any) -> Any:
+def like(tensor: Tensor, old: Any) -> Any:
+    """`tensor` as the kind of object that `old` is."""
     if isinstance(old, np.ndarray):
         return tensor.numpy().astype(old.dtype, copy=False)
     if isinstance(old, torch.nn.Parameter):

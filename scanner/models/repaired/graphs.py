@@ -17,7 +17,8 @@ from ..checkpoint import damaged, refuse_hostile
 from ..exported import ExportedClassifier, _quiet
 from ..onnx_graph.module import OnnxClassifier
 from ..torchscript import ScriptClassifier
-from .tensors import Changes, changes, check_written, same_bytes
+from .checkpoint_file import like
+from .tensors import changes, check_written, same_bytes
 from .written import Written
 
 if TYPE_CHECKING:
@@ -38,7 +39,11 @@ def write_script(artifact: Artifact, original: Classifier, repaired: Classifier,
     except Exception as error:
         raise damaged(artifact, error) from None
     stored = dict(fresh.state_dict())
-    new, before = _changes(artifact, stored, original, repaired, "script.")
+    new = changes(artifact, stored, original, repaired, {name: f"script.{name}" for name in stored})
+    before = {name: tensor.detach().clone() for name, tensor in stored.items()}
+    with torch.no_grad():
+        for name, tensor in new.tensors.items():
+            stored[name].copy_(tensor)
     try:
         torch.jit.save(fresh, str(staging), _extra_files=extra)
         read = torch.jit.load(str(staging), map_location="cpu").state_dict()
@@ -51,35 +56,37 @@ def write_script(artifact: Artifact, original: Classifier, repaired: Classifier,
 def write_exported(artifact: Artifact, original: Classifier, repaired: Classifier, staging: Path) -> Written:
     """The same of a torch.export archive. Raises ScanError."""
     refuse_hostile(artifact)
+    extra: dict[str, Any] = {"": ""}  # filled, unless it is empty
     try:
         with _quiet(), artifact.path.open("rb") as file:
-            program = torch.export.load(file)
+            program = torch.export.load(file, extra_files=extra)
     except Exception as error:
         raise damaged(artifact, error) from None
-    new, before = _changes(artifact, dict(program.state_dict), original, repaired, "graph_module.")
+    del extra[""]
+    stored = dict(program.state_dict)
+    new = changes(artifact, stored, original, repaired, {name: f"graph_module.{name}" for name in stored})
+    for name, tensor in new.tensors.items():  # not into the old ones: tensors that were tied may differ now
+        program.state_dict[name] = like(tensor, stored[name])
     try:
         with _quiet():
             with staging.open("xb") as stream:
-                torch.export.save(program, stream)
+                torch.export.save(program, stream, extra_files=extra)
             with staging.open("rb") as stream:
                 read = torch.export.load(stream).state_dict
     except Exception as error:
         raise _unwritable(staging, error) from None
-    check_written(artifact, before, new, read)
-    return new.written
+    check_written(artifact, stored, new, read)
+    return new.written.and_notes(*_other_programs(artifact.path))
 
 
-def _changes(
-    artifact: Artifact, stored: dict[str, Tensor], original: Classifier, repaired: Classifier, prefix: str
-) -> tuple[Changes, dict[str, Tensor]]:
-    """Put the new numbers into the tensors of a fresh graph; returns them and what was stored before."""
-    names = {name: prefix + name for name in stored}
-    new = changes(artifact, stored, original, repaired, names)
-    before = {name: tensor.detach().clone() for name, tensor in stored.items()}
-    with torch.no_grad():
-        for name, tensor in new.tensors.items():
-            stored[name].copy_(tensor)
-    return new, before
+def _other_programs(path: Path) -> list[str]:
+    """Notes on what torch.export.load does not read of an archive."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    compiled = any("/aotinductor/" in name for name in names)
+    if not compiled and sum("/models/" in name and name.endswith(".json") for name in names) < 2:
+        return []
+    return ["Dropped: the archive's other programs and compiled code, which hold the weights before the repair."]
 
 
 def _unwritable(place: Path, error: BaseException) -> ScanError:

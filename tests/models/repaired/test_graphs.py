@@ -54,13 +54,28 @@ def test_torchscript_with_tied_weights(tmp_path: Path, repair: Repair) -> None:
 def test_exported(decomposed: bool, tmp_path: Path, repair: Repair) -> None:
     path = tmp_path / "net.pt2"
     program = torch.export.export(net(), (PIXELS,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    torch.export.save(program.run_decompositions() if decomposed else program, path)
+    extra = {"labels.txt": "a\nb"}
+    torch.export.save(program.run_decompositions() if decomposed else program, path, extra_files=extra)
     place, written, repaired, loaded = repair(path)
     assert near(loaded, repaired)
     assert torch.allclose(_scores(loaded), _scores(repaired), atol=1e-6)
-    own = torch.export.load(place).module()((PIXELS - 0.5) / 0.25)
+    again: dict[str, Any] = {"": ""}
+    own = torch.export.load(place, extra_files=again).module()((PIXELS - 0.5) / 0.25)
     assert torch.allclose(own, _scores(repaired), atol=1e-5)
     assert written.changed == written.total == len(program.state_dict)
+    assert again == {"": "", **extra} and not written.notes
+
+
+def test_exported_with_tied_weights_and_another_program(tmp_path: Path, repair: Repair) -> None:
+    from torch.export.pt2_archive._package import package_pt2
+
+    path = tmp_path / "net.pt2"
+    dynamic = ({0: torch.export.Dim("batch")},)
+    program = torch.export.export(net(tied=True), (PIXELS,), dynamic_shapes=dynamic)
+    package_pt2(path, exported_programs={"model": program, "other": program})
+    _, written, repaired, loaded = repair(path)
+    assert torch.allclose(_scores(loaded), _scores(repaired), atol=1e-6)
+    assert any("other programs" in note for note in written.notes)
 
 
 @pytest.mark.parametrize("outside", [False, True], ids=["inside", "beside"])
