@@ -60,7 +60,12 @@ class CopyRemover(ABC):
         """
         started = time.perf_counter()
         run = Repairing(
-            classifier, classifier.with_module(copy.deepcopy(classifier.module)), samples.exposure, known, seed, progress
+            classifier,
+            classifier.with_module(copy.deepcopy(classifier.module)),
+            samples.exposure,
+            known,
+            seed,
+            progress,
         )
         applied, reason = True, ""
         try:
