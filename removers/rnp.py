@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from ..evidence.classifier import Classifier
 
 
+CLIP = 1.0  # largest L2 norm of the mask's gradient: the unlearned model's loss is large at first
+
+
 class ReconstructiveNeuronPruning(CopyRemover):
     """Prunes channels with the smallest mask while accuracy holds; other weights stay as they are."""
 
@@ -41,7 +44,7 @@ class ReconstructiveNeuronPruning(CopyRemover):
             float, Field(gt=0, lt=1, description="clean accuracy at which the unlearning ends")
         ] = 0.2,
         mask_epochs: Annotated[int, Field(ge=1, le=1000, description="passes over the samples for the mask")] = 20,
-        mask_rate: Annotated[float, Field(gt=0, le=100, description="learning rate of the mask")] = 0.2,
+        mask_rate: Annotated[float, Field(gt=0, le=100, description="learning rate of the mask")] = 0.02,
         batch_size: Annotated[int, Field(ge=2, le=4096, description="samples a step")] = 32,
         threshold: Annotated[
             float, Field(gt=0, le=1, description="only channels with a smaller mask are pruned")
@@ -107,6 +110,7 @@ class ReconstructiveNeuronPruning(CopyRemover):
                 loss.backward()
                 weights, biases = factors.slopes()
                 mask.grad = weights + biases
+                torch.nn.utils.clip_grad_norm_([mask], CLIP)
                 optimizer.step()
                 mask.clamp_(0, 1)
                 exposed.module.zero_grad(set_to_none=True)

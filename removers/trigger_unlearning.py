@@ -44,7 +44,7 @@ class TriggerUnlearning(CopyRemover):
         families: Annotated[
             tuple[FamilyName, ...],
             Field(min_length=1, description="kinds of trigger to search for where none is known"),
-        ] = ("patch", "blend", "warp", "filter"),
+        ] = ("patch",),
         search_steps: Annotated[int, Field(ge=5, le=10000, description="steps of each search")] = 150,
         survivors: Annotated[
             int, Field(ge=1, le=10000, description="labels a search goes on with, and triggers that it gives")
