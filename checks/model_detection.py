@@ -17,6 +17,7 @@ from pydantic import Field
 
 from ..evidence.context import Evidence
 from ..evidence.finding import Finding, Outcome
+from ..evidence.repair import KnownTrigger
 from ..evidence.sizes import size_text
 from .calibration import FAMILIES_IN_ORDER, all_to_all_false_positive_rate, false_positive_rate, rate_text
 from .compared import AllToAll, Compared
@@ -184,6 +185,9 @@ class ModelDetection:
         else:
             outcome, message, shown = Outcome.PASSED, f"No label has an unusually small trigger: {text}", False
         label = first.label if shown else None
+        for one in failing or _best_of_each_family(suspicions):
+            trigger = one.found.trigger
+            evidence.keep_known(KnownTrigger(trigger.family, trigger.label, trigger.apply))
         if shown:
             for one in _best_of_each_label(failing or [first]):
                 if isinstance(one.found, Compared):
@@ -220,6 +224,13 @@ def _best_of_each_label(suspicions: Sequence[Suspicion]) -> list[Suspicion]:
     best: dict[int | None, Suspicion] = {}
     for one in sorted(suspicions, key=lambda one: one.rate):
         best.setdefault(one.label, one)
+    return list(best.values())
+
+
+def _best_of_each_family(suspicions: Sequence[Suspicion]) -> list[Suspicion]:
+    best: dict[str, Suspicion] = {}
+    for one in sorted(suspicions, key=lambda one: one.rate):
+        best.setdefault(one.found.trigger.family, one)
     return list(best.values())
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from ..evidence.context import Evidence
 from ..evidence.finding import Finding, Outcome, Witness
+from ..evidence.repair import KnownTrigger
+from ..evidence.tokens import Tokens
 from .calibration import rate_text
 from .recovered_words import keep_words
 from .text_calibration import false_positive_rate, stretched
@@ -50,6 +52,8 @@ def detect_words(check: str, evidence: Evidence, labels: Sequence[int], bounds: 
         Outcome.PASSED: f"No label answers to a few words as a backdoor's would: {text}",
     }[outcome]
     told = outcome is not Outcome.PASSED
+    for one in _known(found, label, leads[label], shown, bounds.max_false_positive_rate):
+        evidence.keep_known(_as_known(one, evidence))
     if told:
         keep_words(evidence, shown)
     return Finding(
@@ -90,6 +94,30 @@ def clearest(found: Sequence[WordTrigger], label: int, leads: Mapping[str, float
     mine = [one for one in found if one.label == label and one.kind in unusual]
     works = [one for one in mine if one.success >= _WORKS]
     return min(works, key=width_of) if works else max(mine, key=lambda one: (one.success, -width_of(one)))
+
+
+def _known(
+    found: Sequence[WordTrigger], label: int, leads: Mapping[str, float], shown: WordTrigger, max_rate: float
+) -> list[WordTrigger]:
+    """The row that is shown, and the label's others that are unusual by themselves: natural words are none."""
+    rates = {kind: false_positive_rate({kind: lead}) * len(leads) for kind, lead in leads.items()}
+    mine = [one for one in found if one.label == label and rates.get(one.kind, 1.0) <= max_rate and one.ids]
+    mine.sort(key=lambda one: rates[one.kind])
+    return list({one.ids: one for one in (shown, *mine)}.values())
+
+
+def _as_known(trigger: WordTrigger, evidence: Evidence) -> KnownTrigger:
+    import torch
+
+    from .text_slots import with_slots
+
+    assert evidence.classifier is not None and evidence.classifier.codec is not None
+    codec, ids = evidence.classifier.codec, torch.tensor(trigger.ids)
+
+    def put(tokens: Tokens) -> Tokens:
+        return with_slots(tokens, len(ids), "start", codec).filled(ids)
+
+    return KnownTrigger("words", trigger.label, put)
 
 
 def _outcome(rate: float, shown: WordTrigger, evidence: Evidence, bounds: Bounds) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from .artifact import Artifact
 from .classifier import Classifier
@@ -13,17 +13,21 @@ from .finding import Finding
 from .recovered import RecoveredTrigger, RecoveredWords
 from .samples import CleanSamples
 
+if TYPE_CHECKING:
+    from .repair import KnownTrigger
+
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 Keep = Callable[[RecoveredTrigger], None]
 KeepWords = Callable[[RecoveredWords], None]
+KeepKnown = Callable[["KnownTrigger"], None]
 
 
 def silent(stage: str, done: int, total: int) -> None:
     """A Progress that shows nothing."""
 
 
-def forget(recovered: RecoveredTrigger | RecoveredWords) -> None:
-    """A Keep or KeepWords that keeps nothing."""
+def forget(recovered: RecoveredTrigger | RecoveredWords | KnownTrigger) -> None:
+    """A Keep, KeepWords or KeepKnown that keeps nothing."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Evidence:
     progress: Progress = silent
     keep: Keep = forget  # gets every trigger that a finding reports as its witness
     keep_words: KeepWords = forget  # the same of text classifiers
+    keep_known: KeepKnown = forget  # gets the triggers that a repair has to undo, the most suspicious first
     reference: Classifier | None = None  # a release that was approved before, loaded as the classifier was
     reference_artifact: Artifact | None = None
     reference_exposures: Sequence[ExposureRun] = ()  # with the same exposer and seeds as `exposures`

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from .exposure import ExposureRun
 from .finding import Finding
+from .removal import RemovalInfo
+from .verdict import Verdict as Verdict
 
 SCHEMA_VERSION: Literal["1"] = "1"
-
-
-class Verdict(StrEnum):
-    """The policy's answer; the exit code follows it and nothing else."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    INCONCLUSIVE = "inconclusive"
-    ERROR = "error"
-
-    @property
-    def exit_code(self) -> int:
-        """0 passed, 1 failed, 3 could not scan, 4 inconclusive."""
-        return {"passed": 0, "failed": 1, "error": 3, "inconclusive": 4}[self.value]
 
 
 class _Part(BaseModel):
@@ -75,5 +62,6 @@ class ScanResult(_Part):
     reason: str  # one sentence: why this verdict
     findings: list[Finding]
     exposure: ExposureInfo | None = None
+    removal: RemovalInfo | None = None  # where a repair was ordered; what else is here is about the original
     timings: dict[str, FiniteFloat] = Field(default_factory=dict)  # seconds a stage, and "total"
     environment: dict[str, str] = Field(default_factory=dict)  # python, torch, device, platform

@@ -13,10 +13,19 @@ from pydantic import BaseModel, ValidationError
 
 from ..evidence.errors import UsageError
 from .explain import explain
-from .model import ON_INCONCLUSIVE, ExposureSettings, Limits, Policy, SampleSettings
+from .model import (
+    AUTO,
+    ON_INCONCLUSIVE,
+    AcceptSettings,
+    ExposureSettings,
+    Limits,
+    Policy,
+    RemovalSettings,
+    SampleSettings,
+)
 from .parse import Document, Problem, at
 from .parse import Path as KeyPath
-from .plugins import CHECKS, EXPOSERS, options_model, plugin_class, settings_model, suggest
+from .plugins import CHECKS, EXPOSERS, REMOVERS, options_model, plugin_class, plugin_names, settings_model, suggest
 from .yaml_file import document_of, mistakes, read_bytes
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -88,10 +97,12 @@ def _policy(document: Document) -> tuple[Policy | None, list[Problem]]:
         ("exposure",): list(ExposureSettings.model_fields),
         ("samples",): list(SampleSettings.model_fields),
         ("limits",): list(Limits.model_fields),
+        ("removal",): list(RemovalSettings.model_fields),
+        ("removal", "accept"): list(AcceptSettings.model_fields),
     }
     policy, problems = _try(Policy, document.data, document, fields, ())
     # Options are looked at even where the rest is wrong: all mistakes are told at once.
-    problems += _exposer_problems(document) + _check_problems(document)
+    problems += _exposer_problems(document) + _check_problems(document) + _removal_problems(document)
     return policy, problems
 
 
@@ -126,6 +137,33 @@ def _check_problems(document: Document) -> list[Problem]:
         if isinstance(settings, dict):
             names = [n for n in model.model_fields if n != ON_INCONCLUSIVE] + [ON_INCONCLUSIVE]
             problems += _try(model, settings, document, {path: names}, path)[1]
+    return problems
+
+
+def _removal_problems(document: Document) -> list[Problem]:
+    assert isinstance(document.data, dict)
+    removal = document.data.get("removal")
+    if not isinstance(removal, dict):
+        return []
+    problems: list[Problem] = []
+    installed = plugin_names(REMOVERS)
+    method, candidates, options = (removal.get(key) for key in ("method", "candidates", "options"))
+    named: list[tuple[KeyPath, object]] = [(("removal", "method"), method)] if method != AUTO else []
+    for index, candidate in enumerate(candidates if isinstance(candidates, list) else ()):
+        named.append((("removal", "candidates", index), candidate))
+    for path, name in named:
+        if isinstance(name, str) and name not in installed:
+            valid = [AUTO, *installed] if path[1] == "method" else installed
+            problems.append(at(document.values.get(path), f"unknown remover {name!r}; {suggest(name, valid)}"))
+    for name, settings in options.items() if isinstance(options, dict) else ():
+        path = ("removal", "options", name)
+        try:
+            model = options_model(plugin_class(REMOVERS, name))
+        except UsageError as error:
+            problems.append(at(document.keys.get(path), str(error)))
+            continue
+        if isinstance(settings, dict):
+            problems += _try(model, settings, document, {path: list(model.model_fields)}, path)[1]
     return problems
 
 

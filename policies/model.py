@@ -41,6 +41,49 @@ class Limits(_Settings):
     memory: float = Field(8, gt=0, description="GiB of memory for the whole scan of one model")
 
 
+AUTO = "auto"
+"""The removal method that tries several removers."""
+
+
+class AcceptSettings(_Settings):
+    """What a repaired model has to reach, measured on held-out samples."""
+
+    max_accuracy_drop: float = Field(0.02, ge=0, le=1, description="clean accuracy that the repair may cost")
+    max_witness_success: float = Field(
+        0.1, ge=0, le=1, description="attack success that triggers recovered before the repair may still have"
+    )
+    max_new_trigger_success: float = Field(
+        0.1, ge=0, le=1, description="the same of suspicious triggers that are recovered on the repaired model"
+    )
+    allow_residual_exposure: bool = Field(
+        False, description="whether the exposed repaired model may still collapse onto a label suspected before"
+    )
+
+
+class RemovalSettings(_Settings):
+    """How a backdoor is removed, where that is ordered, and when the repaired model is accepted."""
+
+    method: str = Field(AUTO, description="`auto`, or the one remover to use, by the name it is installed under")
+    candidates: list[str] = Field(
+        ["rnp", "trigger-unlearning", "universal-unlearning"],
+        min_length=1,
+        max_length=20,
+        description="the removers that `auto` tries, in this order; the first that is accepted is kept",
+    )
+    options: dict[str, dict[str, JsonValue]] = Field(
+        default_factory=dict, description="hyper-parameters, by the name of the remover"
+    )
+    accept: AcceptSettings = Field(default_factory=AcceptSettings, description="when a repaired model is accepted")
+    verdict_of: Literal["original", "repaired"] = Field(
+        "original", description="which model the verdict, and so the exit code, is about where a repair was ordered"
+    )
+
+    @property
+    def tried(self) -> list[str]:
+        """The removers to try, in order."""
+        return list(dict.fromkeys(self.candidates)) if self.method == AUTO else [self.method]
+
+
 class Policy(_Settings):
     """A policy of ebyd-scan: how a model is exposed, which checks it has to pass, and when it has passed."""
 
@@ -58,6 +101,9 @@ class Policy(_Settings):
         "inconclusive", description="what an inconclusive check means for the verdict"
     )
     samples: SampleSettings = Field(default_factory=SampleSettings, description="how the clean samples are used")
+    removal: RemovalSettings = Field(
+        default_factory=RemovalSettings, description="how a backdoor is removed, where that is ordered"
+    )
     limits: Limits = Field(default_factory=Limits, description="what a scan may use before it is stopped")
 
     @field_validator("version", mode="before")

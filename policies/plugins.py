@@ -1,4 +1,4 @@
-"""Checks and exposers, found through entry points; only the ones that a policy names are imported."""
+"""Checks, exposers and removers, found through entry points; only the ones that a policy names are imported."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from ..evidence.context import Check, Exposer
 from ..evidence.errors import MissingExtra, UsageError
+from ..evidence.repair import Remover
 from .model import ON_INCONCLUSIVE, OnInconclusive, Policy
 
-Group = Literal["ebyd_scan.checks", "ebyd_scan.exposers"]
+Group = Literal["ebyd_scan.checks", "ebyd_scan.exposers", "ebyd_scan.removers"]
 CHECKS: Group = "ebyd_scan.checks"
 EXPOSERS: Group = "ebyd_scan.exposers"
+REMOVERS: Group = "ebyd_scan.removers"
 
 
 def plugin_names(group: Group, *, built_in_only: bool = False) -> list[str]:
-    """Names of the installed checks or exposers, sorted; nothing is imported."""
+    """Names of the installed checks, exposers or removers, sorted; nothing is imported."""
     points = entry_points(group=group)
     return sorted({p.name for p in points if not built_in_only or p.value.startswith("ebyd_scan.")})
 
@@ -57,7 +59,7 @@ def _load(point: EntryPoint, kind: str) -> type[Any]:
 
 
 def options_model(cls: type[Any]) -> type[BaseModel]:
-    """A pydantic model of the hyper-parameters of a check or an exposer: its keyword-only constructor arguments.
+    """A pydantic model of a plug-in's hyper-parameters: its keyword-only constructor arguments.
 
     Raises:
         UsageError: the constructor takes anything else, or an argument without a default or an annotation.
@@ -113,6 +115,16 @@ def build_exposer(policy: Policy) -> Exposer:
     method = policy.exposure.method
     exposer: Exposer = _build(plugin_class(EXPOSERS, method), f"exposer {method!r}", policy.exposure.options)
     return exposer
+
+
+def build_remover(name: str, options: Mapping[str, Any]) -> Remover:
+    """A remover with these hyper-parameters.
+
+    Raises:
+        UsageError: it is not installed or does not take these hyper-parameters.
+    """
+    remover: Remover = _build(plugin_class(REMOVERS, name), f"remover {name!r}", options)
+    return remover
 
 
 def _build(cls: type[Any], what: str, options: Mapping[str, Any]) -> Any:

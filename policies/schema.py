@@ -6,14 +6,14 @@ import json
 import sys
 from typing import Any
 
-from .model import ExposureSettings, Policy
-from .plugins import CHECKS, EXPOSERS, Group, options_model, plugin_class, plugin_names, settings_model
+from .model import AUTO, ExposureSettings, Policy
+from .plugins import CHECKS, EXPOSERS, REMOVERS, Group, options_model, plugin_class, plugin_names, settings_model
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def policy_schema(*, built_in_only: bool = False) -> dict[str, Any]:
-    """The schema (draft 2020-12) of a policy with the options of all installed checks and exposers.
+    """The schema (draft 2020-12) of a policy with the options of all installed checks, exposers and removers.
 
     Args:
         built_in_only: leave out third parties' plugins, as in the file that is shipped.
@@ -25,6 +25,7 @@ def policy_schema(*, built_in_only: bool = False) -> dict[str, Any]:
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
     checks = {name: settings_model(cls) for name, cls in _classes(CHECKS, built_in_only)}
     exposers = {name: options_model(cls) for name, cls in _classes(EXPOSERS, built_in_only)}
+    removers = {name: options_model(cls) for name, cls in _classes(REMOVERS, built_in_only)}
 
     # Nothing behind the name stands for the check's defaults.
     schema["properties"]["checks"] |= {
@@ -35,7 +36,14 @@ def policy_schema(*, built_in_only: bool = False) -> dict[str, Any]:
     exposure = definitions["ExposureSettings"]
     exposure["properties"]["method"]["enum"] = list(exposers)
     exposure["allOf"] = [_options_of(name) for name in exposers]
-    for name, model in (*checks.items(), *exposers.items()):
+    removal = definitions["RemovalSettings"]["properties"]
+    removal["method"]["enum"] = [AUTO, *removers]
+    removal["candidates"]["items"]["enum"] = list(removers)
+    removal["options"] |= {
+        "properties": {name: {"$ref": _ref(name)} for name in removers},
+        "additionalProperties": False,
+    }
+    for name, model in (*checks.items(), *exposers.items(), *removers.items()):
         own = model.model_json_schema(ref_template="#/$defs/{model}")
         definitions.update(own.pop("$defs", {}))
         definitions[name] = own

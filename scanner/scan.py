@@ -14,12 +14,12 @@ from ..checks.folder_files import is_adapter_folder
 from ..evidence.artifact import Artifact
 from ..evidence.context import Check, Evidence, Keep, KeepWords, forget
 from ..evidence.errors import ScanError
-from ..evidence.exposure import ExposureRun
 from ..evidence.finding import Finding, Outcome
 from ..evidence.result import ModelInfo, SamplesInfo
-from ..policies.plugins import build_checks, build_exposer
+from ..policies.plugins import build_checks
 from . import events
 from .compute import prepare_torch, resolve_device, tune
+from .expose import expose, run_check
 from .handover import MAX_TRIGGERS, hand_over, hand_over_words
 from .inputs import inputs_of
 from .models.arch_args import trusted_modules
@@ -27,6 +27,7 @@ from .request import ScanRequest
 
 if TYPE_CHECKING:
     from ..evidence.classifier import Classifier
+    from ..evidence.exposure import Exposure
     from ..evidence.recovered import RecoveredTrigger, RecoveredWords
     from ..evidence.samples import CleanSamples
 
@@ -90,15 +91,14 @@ def scan(request: ScanRequest, emit: Emit) -> None:
         return
     if any(check.stage == "exposure" for check in checks):
         with _timed("expose", emit):
-            for run in _expose(request, evidence, classifier, "expose"):
-                emit(events.ExposureEvent(run=run))
-                evidence = replace(evidence, exposures=(*evidence.exposures, run))
+            for exposure in _expose(request, evidence, classifier, "expose"):
+                emit(events.ExposureEvent(run=exposure.run))
+                evidence = replace(evidence, exposures=(*evidence.exposures, exposure.run))
         if evidence.reference and not classifier.codec:  # texts are compared by words
             with _timed("expose reference", emit):
-                runs = (
-                    () if evidence.is_reference else _expose(request, evidence, evidence.reference, "expose reference")
-                )
-                evidence = replace(evidence, reference_exposures=tuple(runs) or evidence.exposures)
+                made = _expose(request, evidence, evidence.reference, "expose reference")
+                runs = () if evidence.is_reference else tuple(exposure.run for exposure in made)
+                evidence = replace(evidence, reference_exposures=runs or evidence.exposures)
         _run_checks(checks, "exposure", evidence, emit)
 
 
@@ -151,21 +151,11 @@ def _plant(request: ScanRequest, classifier: Classifier, samples: CleanSamples, 
     return f"the planted backdoor did not take: {planted.why_not}" if planted.why_not else None
 
 
-def _expose(request: ScanRequest, evidence: Evidence, classifier: Classifier, stage: str) -> Iterator[ExposureRun]:
-    """A run a seed, each when it is done."""
+def _expose(request: ScanRequest, evidence: Evidence, classifier: Classifier, stage: str) -> Iterator[Exposure]:
     assert evidence.samples
-    if classifier.architecture == "onnx":
-        from .models.onnx_file import with_batch_norm
-
-        classifier = with_batch_norm(classifier, evidence.samples)
-    exposer = build_exposer(request.policy)
-    seeds = [1000 * request.seed + index for index in range(request.policy.exposure.seeds)]
-    for number, seed in enumerate(seeds, 1):
-
-        def show(_: str, done: int, total: int, number: int = number) -> None:
-            evidence.progress(f"{stage}, run {number} of {len(seeds)}", done, total)
-
-        yield exposer.expose(classifier, evidence.samples, seed=seed, progress=show).run
+    return expose(
+        request.policy, classifier, evidence.samples, seed=request.seed, stage=stage, progress=evidence.progress
+    )
 
 
 def _identify_reference(request: ScanRequest, path: Path, checks: Sequence[Check], evidence: Evidence) -> Artifact:
@@ -178,7 +168,7 @@ def _identify_reference(request: ScanRequest, path: Path, checks: Sequence[Check
     if not any(check.id == FileSafety.id for check in file_checks):
         file_checks.append(FileSafety())
     for check in file_checks:
-        finding = _run(check, replace(evidence, artifact=artifact, findings=()))
+        finding = run_check(check, replace(evidence, artifact=artifact, findings=()))
         if finding.outcome not in (Outcome.PASSED, Outcome.SKIPPED):
             raise ScanError(
                 f"the reference {path} was not loaded: {check.id} {finding.outcome.value}: {finding.message}"
@@ -253,24 +243,11 @@ def _run_checks(checks: list[Check], stage: str, evidence: Evidence, emit: Emit)
             continue
         started = time.perf_counter()
         with _timed(check.id, emit):
-            finding = _run(check, evidence)
+            finding = run_check(check, evidence)
         finding = finding.model_copy(update={"seconds": time.perf_counter() - started})
         emit(events.FindingEvent(finding=finding))
         evidence = replace(evidence, findings=(*evidence.findings, finding))
     return evidence
-
-
-def _run(check: Check, evidence: Evidence) -> Finding:
-    try:
-        return check.run(evidence)
-    except (ScanError, MemoryError):
-        raise
-    except Exception as problem:  # a plug-in's bug must cost its own finding only
-        import traceback
-
-        traceback.print_exc()
-        message = f"{check.id} broke: {type(problem).__name__}: {problem}"
-        return Finding(check=check.id, outcome=Outcome.ERROR, message=message[:1000])
 
 
 def _stops(findings: Sequence[Finding], consequence: str) -> str | None:
