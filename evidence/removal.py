@@ -52,6 +52,7 @@ class RepairedFile(_Part):
 
     path: str
     sha256: str
+    files: dict[str, str] | None = None  # as in the model's description
     provenance: str  # path
 
 
@@ -60,10 +61,16 @@ class RemovalInfo(_Part):
 
     outcome: RemovalOutcome
     reason: str  # one sentence
+    verdict_of: Literal["original", "repaired"] = "original"  # what the policy wants the verdict to be about
     method: str | None = None  # of the repaired model that was written
     candidates: list[CandidateInfo] = Field(default_factory=list, max_length=MAX_CANDIDATES)
     fresh: FreshScan | None = None
     output: RepairedFile | None = None  # None where nothing was written
+
+    @property
+    def decides(self) -> bool:
+        """Whether the verdict is the repaired model's."""
+        return self.verdict_of == "repaired" and self.outcome == "removed"
 
     @property
     def chosen(self) -> CandidateInfo | None:

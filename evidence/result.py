@@ -65,3 +65,13 @@ class ScanResult(_Part):
     removal: RemovalInfo | None = None  # where a repair was ordered; what else is here is about the original
     timings: dict[str, FiniteFloat] = Field(default_factory=dict)  # seconds a stage, and "total"
     environment: dict[str, str] = Field(default_factory=dict)  # python, torch, device, platform
+
+    @property
+    def judged(self) -> ScanResult:
+        """The same about the model that the verdict is about: the repaired one, where the policy says so."""
+        removal = self.removal
+        if not removal or not removal.decides or not removal.output or not removal.fresh:
+            return self
+        output, fresh = removal.output, removal.fresh
+        model = self.model.model_copy(update={"path": output.path, "sha256": output.sha256, "files": output.files})
+        return self.model_copy(update={"model": model, "findings": fresh.findings, "seed": fresh.seed})

@@ -11,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter
 
 from ..evidence.exposure import ExposureRun
 from ..evidence.finding import Finding
+from ..evidence.removal import CandidateInfo
 from ..evidence.result import ModelInfo, SamplesInfo
 from .handover import RecoveredForm, WordsForm
 from .planted import Planted
+from .removal_order import Repaired
 
 MAX_STEPS = 2**53  # a bar divides them as floats
 
@@ -80,6 +82,20 @@ class PlantedEvent(_Event):
     planted: Planted
 
 
+class CandidateEvent(_Event):
+    """A remover and the figures of what it gave."""
+
+    kind: Literal["candidate"] = "candidate"
+    candidate: CandidateInfo
+
+
+class RepairedEvent(_Event):
+    """What came of an order to remove; the file, if there is one, is written."""
+
+    kind: Literal["repaired"] = "repaired"
+    repaired: Repaired
+
+
 class TimingEvent(_Event):
     kind: Literal["timing"] = "timing"
     stage: str = Field(max_length=200)
@@ -114,6 +130,8 @@ Event = (
     | PieceEvent
     | WordsEvent
     | PlantedEvent
+    | CandidateEvent
+    | RepairedEvent
     | TimingEvent
     | StoppedEvent
     | ErrorEvent

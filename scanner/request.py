@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..policies.model import Policy
 from .planted import PlantOrder
+from .removal_order import RemovalOrder
 
 TEXT_TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 """Suffixes of samples that are texts."""
@@ -48,6 +49,7 @@ class ScanRequest(BaseModel):
     keep_witness: bool = False  # hand recovered triggers over, with samples
     text: TextOptions = TextOptions()  # where the samples are texts
     plant: PlantOrder | None = None  # a backdoor to plant in the loaded model first (selftest)
+    removal: RemovalOrder | None = None  # repair the model after the checks
 
     @property
     def of_texts(self) -> bool:

@@ -19,16 +19,18 @@ from ..evidence.result import ModelInfo, SamplesInfo
 from ..policies.plugins import build_checks
 from . import events
 from .compute import prepare_torch, resolve_device, tune
-from .expose import expose, run_check
+from .expose import expose, run_check, to_expose
 from .handover import MAX_TRIGGERS, hand_over, hand_over_words
 from .inputs import inputs_of
 from .models.arch_args import trusted_modules
+from .repair_stage import carry_out, check_repairable
 from .request import ScanRequest
 
 if TYPE_CHECKING:
     from ..evidence.classifier import Classifier
     from ..evidence.exposure import Exposure
     from ..evidence.recovered import RecoveredTrigger, RecoveredWords
+    from ..evidence.repair import KnownTrigger
     from ..evidence.samples import CleanSamples
 
 Emit = Callable[[events.Event], None]
@@ -73,6 +75,8 @@ def scan(request: ScanRequest, emit: Emit) -> None:
         samples = _fit_to_model(request, samples, classifier, emit)
         emit(events.EnvironmentEvent(environment=tune(classifier, samples)))
         emit(events.ModelEvent(model=_model_info(artifact, classifier.architecture)))
+    if request.removal:
+        check_repairable(artifact, classifier)
     if artifact.format == "onnx" and (reason := _prove(artifact, classifier, samples, emit)):
         emit(events.StoppedEvent(reason=reason))
         return
@@ -82,6 +86,10 @@ def scan(request: ScanRequest, emit: Emit) -> None:
     keep = _keeper(samples, emit) if request.keep_witness else forget
     keep_words = _words_keeper(samples, emit) if request.keep_witness else forget
     evidence = replace(evidence, classifier=classifier, samples=samples, keep=keep, keep_words=keep_words)
+    triggers: list[KnownTrigger] = []
+    exposed: list[Classifier] = []
+    if request.removal:
+        evidence = replace(evidence, keep_known=triggers.append)
     if evidence.reference_artifact:
         with _timed("load reference", emit):
             evidence = replace(evidence, reference=_load_reference(request, evidence, evidence.reference_artifact))
@@ -93,13 +101,18 @@ def scan(request: ScanRequest, emit: Emit) -> None:
         with _timed("expose", emit):
             for exposure in _expose(request, evidence, classifier, "expose"):
                 emit(events.ExposureEvent(run=exposure.run))
+                if request.removal and exposure.run.converged and to_expose(classifier, samples) is classifier:
+                    exposed.append(exposure.classifier)
                 evidence = replace(evidence, exposures=(*evidence.exposures, exposure.run))
         if evidence.reference and not classifier.codec:  # texts are compared by words
             with _timed("expose reference", emit):
                 made = _expose(request, evidence, evidence.reference, "expose reference")
                 runs = () if evidence.is_reference else tuple(exposure.run for exposure in made)
                 evidence = replace(evidence, reference_exposures=runs or evidence.exposures)
-        _run_checks(checks, "exposure", evidence, emit)
+        evidence = _run_checks(checks, "exposure", evidence, emit)
+    if request.removal:
+        with _timed("repair", emit):
+            carry_out(request, evidence, triggers, exposed, emit)
 
 
 def _identify(request: ScanRequest, emit: Emit) -> Artifact:

@@ -27,6 +27,7 @@ from pydantic import ValidationError
 from ..evidence.context import Progress, silent
 from ..evidence.errors import MissingExtra, UsageError
 from ..evidence.finding import Finding, Outcome
+from ..evidence.removal import MAX_CANDIDATES, CandidateInfo
 from ..evidence.result import (
     ExposureInfo,
     ModelInfo,
@@ -41,6 +42,7 @@ from ..policies.load import LoadedPolicy
 from . import events
 from .handover import MAX_TRIGGERS, Handed, WordsForm
 from .planted import Planted
+from .removal_order import Repaired
 from .request import ScanRequest
 
 MAX_LINE = 8 << 20  # bytes of one event; a longer one is nonsense
@@ -62,6 +64,8 @@ class _Heard:
     recovered: list[Handed] = field(default_factory=list)
     words: list[WordsForm] = field(default_factory=list)
     planted: Planted | None = None
+    candidates: list[CandidateInfo] = field(default_factory=list)
+    repaired: Repaired | None = None
     timings: dict[str, float] = field(default_factory=dict)
     stopped: str | None = None
     error: str | None = None
@@ -87,6 +91,7 @@ def supervise(
     keep: Callable[[Handed], None] | None = None,
     keep_words: Callable[[WordsForm], None] | None = None,
     on_plant: Callable[[Planted], None] | None = None,
+    on_repair: Callable[[list[CandidateInfo], Repaired | None], None] | None = None,
 ) -> ScanResult:
     """Scan one model in a process of its own, under the policy's limits.
 
@@ -95,6 +100,7 @@ def supervise(
         keep: gets every recovered trigger that came whole, once the scan has ended and unless it ended in an error.
         keep_words: the same of trigger words with texts.
         on_plant: gets what came of the backdoor that the request orders, if the worker came so far.
+        on_repair: gets the figures of the removers that the request orders, as far as the worker came.
 
     Raises:
         UsageError: the worker found the command line wrong (a device that is not there, say).
@@ -117,6 +123,8 @@ def supervise(
             keep_words(form)
     if on_plant and heard.planted:
         on_plant(heard.planted)
+    if on_repair:
+        on_repair(heard.candidates, None if heard.error else heard.repaired)
     return result
 
 
@@ -253,6 +261,15 @@ def _hear_next(
             if not request.plant or heard.planted or event.planted.attack != request.plant.attack:
                 heard.error = f"{request.model}: the worker process planted what nobody asked for"
             heard.planted = event.planted
+        case events.CandidateEvent():
+            if not request.removal or len(heard.candidates) >= MAX_CANDIDATES:
+                heard.error = f"{request.model}: the worker process repaired what nobody asked for"
+            else:
+                heard.candidates.append(event.candidate)
+        case events.RepairedEvent():
+            if not request.removal or heard.repaired:
+                heard.error = f"{request.model}: the worker process repaired what nobody asked for"
+            heard.repaired = event.repaired
         case events.TimingEvent():
             heard.timings[event.stage] = event.seconds
         case events.StoppedEvent():

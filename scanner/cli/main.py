@@ -18,6 +18,10 @@ COMMANDS = {
         "ebyd_scan.scanner.cli.inspect:inspect",
         "Say what files are and whether they hold anything but weights.",
     ),
+    "remove": (
+        "ebyd_scan.scanner.cli.remove:remove",
+        "Remove the backdoor that a scan finds, and write the repaired model.",
+    ),
     "selftest": (
         "ebyd_scan.scanner.cli.selftest:selftest",
         "Plant known backdoors in copies of a model and say which a scan catches.",

@@ -17,12 +17,14 @@ from typing import Any
 
 import click
 
+from ...evidence.context import Progress
 from ...evidence.errors import ScanError, UsageError
 from ...evidence.finding import Outcome
 from ...evidence.result import ScanResult
 from ...policies.load import LoadedPolicy
 from ..handover import Handed, WordsForm
 from ..models.arch_args import parse_architecture
+from ..removal import OnRepair, Removal, check_removal, remove
 from ..reports.formats import FORMATS, Given
 from ..reports.terminal import to_text
 from ..reports.witness_files import write_witness, write_words
@@ -63,6 +65,11 @@ class Reports:
         """Option to file, of those that will be written."""
         return {f"--{name}": path for name, path in self.wanted().items()}
 
+    def places(self) -> list[Path]:
+        """Where something will be written, but for standard output."""
+        places = [path for path in self.paths().values() if not is_stdout(path)]
+        return [*places, self.witness_dir] if self.witness_dir else places
+
     @property
     def show_triggers(self) -> bool:
         """Whether anything that is written shows a recovered trigger."""
@@ -82,8 +89,9 @@ def run_scan(
     quiet: bool = False,
     verbose: bool = False,
     stop: Stop | None = None,
+    removal: Removal | None = None,
 ) -> ScanResult:
-    """Scan, print the verdict, write the reports.
+    """Scan, remove what was found where that is ordered, print the verdict, write the reports.
 
     The verdict goes to standard error where a report goes to standard output. SIGTERM ends the scan, and the reports
     say so; whoever gives a `stop` listens for it.
@@ -96,11 +104,13 @@ def run_scan(
     words: list[WordsForm] = []
     request = request.model_copy(update={"keep_witness": reports.show_triggers})
     try:
-        check_names(request)
+        check_names(request, removal.out if removal else None)
         check_reports(request, policy, reports)
+        if removal:
+            check_removal(request, removal, [*inputs_of_scan(request, policy), *reports.places()])
         with show_progress(quiet) as progress, nullcontext(stop) if stop else stopped_by_sigterm() as stopped:
-            result = supervise(
-                request, policy, progress=progress, verbose=verbose, stop=stopped,
+            result = _scan(
+                request, policy, removal, progress, verbose=verbose, stop=stopped,
                 keep=handed.append, keep_words=words.append,
             )  # fmt: skip
     except ScanError as problem:
@@ -122,6 +132,31 @@ def run_scan(
     if problems:
         raise UnwrittenReport("; ".join(problems), result)
     return result
+
+
+def _scan(
+    request: ScanRequest,
+    policy: LoadedPolicy,
+    removal: Removal | None,
+    progress: Progress,
+    *,
+    verbose: bool,
+    stop: Stop,
+    **keep: Any,
+) -> ScanResult:
+    """One scan; with a removal one more, of what was written, whose triggers nobody keeps."""
+    if removal is None:
+        return supervise(request, policy, progress=progress, verbose=verbose, stop=stop, **keep)
+
+    def show_again(stage: str, done: int, total: int) -> None:
+        progress(f"scan what was written: {stage}", done, total)
+
+    def scan(request: ScanRequest, on_repair: OnRepair | None) -> ScanResult:
+        if on_repair is None:
+            return supervise(request, policy, progress=show_again, verbose=verbose, stop=stop)
+        return supervise(request, policy, progress=progress, verbose=verbose, stop=stop, on_repair=on_repair, **keep)
+
+    return remove(request, policy, removal, scan)
 
 
 @contextmanager
@@ -216,11 +251,11 @@ def _write_witnesses(
     return result.model_copy(update={"findings": findings}), problems
 
 
-def check_names(request: ScanRequest) -> None:
+def check_names(request: ScanRequest, out: Path | None = None) -> None:
     """A file's name may be any bytes; reports are Unicode and have to name it."""
     for name in (
         request.model, request.samples, request.classes_file, request.architecture, request.reference,
-        request.base_model,
+        request.base_model, out,
     ):  # fmt: skip
         try:
             str(name).encode()

@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 from ...evidence.errors import ScanError, UsageError
 from ...policies.load import LoadedPolicy, load_policy
 from ..models.arch_args import parse_arch_args, parse_architecture
+from ..removal import Removal, with_method
 from ..request import ScanRequest, TextOptions
 from .options import DeviceType, FloatsType, LimitType, PolicyType, SizeType
 from .run import Reports, as_failure, report_options, run_scan
@@ -140,6 +141,12 @@ def _models_of_project(ctx: click.Context, _: click.Parameter, incomplete: str) 
     help="Write a recovered trigger, if there is one, as .npz and .png.",
 )
 @click.option(
+    "--remove-to",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Remove the backdoor that is found, and write the repaired model there: see `ebyd-scan remove --help`.",
+)
+@click.option(
     "--device",
     type=DeviceType(),
     default="auto",
@@ -184,6 +191,7 @@ def scan(
     reference: Path | None,
     reports: dict[str, Path | None],
     witness_dir: Path | None,
+    remove_to: Path | None,
     quiet: bool,
     verbose: bool,
     **shared: Any,
@@ -205,11 +213,14 @@ def scan(
         raise click.UsageError(f"{'--project' if project else '--only'} goes without MODEL: the project names its own.")
     if shared["samples"] is None:
         raise click.UsageError("Missing option '--samples'.")
+    removal = Removal(remove_to, option="--remove-to") if remove_to else None
     try:
         loaded, request = read_request(reference=reference, **shared)
+        if removal:
+            loaded = with_method(loaded, removal)
     except ScanError as problem:
         raise as_failure(problem) from problem
-    result = run_scan(request, loaded, Reports(reports, witness_dir), quiet=quiet, verbose=verbose)
+    result = run_scan(request, loaded, Reports(reports, witness_dir), quiet=quiet, verbose=verbose, removal=removal)
     raise SystemExit(result.verdict.exit_code)
 
 

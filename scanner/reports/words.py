@@ -27,9 +27,10 @@ WAYS_OUT = {
 def sentence(result: ScanResult) -> str:
     """The verdict in plain words, without a full stop: `resnet18.pt must not be shipped`. One line."""
     said = _SENTENCES[result.verdict]
+    model = result.judged.model.path
     if result.verdict is Verdict.PASSED and result.exposure is None:
         said = "the checks found nothing in {model}, and none of them looked for a backdoor"
-    return said.format(model=one_line(PurePath(result.model.path).name or result.model.path))
+    return said.format(model=one_line(PurePath(model).name or model))
 
 
 def times(timings: Mapping[str, float]) -> str:

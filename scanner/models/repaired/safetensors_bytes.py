@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ....evidence.errors import ScanError
-from .tensors import bytes_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +33,8 @@ def patch(source: Path, sha256: str, place: Path, tensors: Mapping[str, Tensor])
     The header, and with it all names, types, metadata and the order of the tensors, stays as it is, and so does
     everything else. Raises ScanError where the file was changed since.
     """
+    from .tensors import bytes_of  # which needs torch, as copying does not
+
     copy_file(source, place, sha256)
     with place.open("r+b") as stream:
         length = int.from_bytes(stream.read(8), "little")

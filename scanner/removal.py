@@ -1,0 +1,260 @@
+"""Removal from outside: scan with an order to repair, scan what was written, and only then give it its name. No torch.
+
+What the worker says about its own repair is not the last word: a scan of its own, with another seed, judges the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..evidence.artifact import Artifact
+from ..evidence.errors import ScanError, UsageError
+from ..evidence.finding import Finding, Outcome
+from ..evidence.provenance import Provenance, RepairFigures, SourceModel, repaired_of
+from ..evidence.removal import CandidateInfo, FreshScan, RemovalInfo, RepairedFile
+from ..evidence.result import ScanResult, Verdict
+from ..policies.decide import FILE_CHECKS, PREMISE_CHECKS, decide
+from ..policies.load import LoadedPolicy
+from ..policies.model import AUTO
+from ..policies.plugins import REMOVERS, plugin_names, suggest
+from .models.identify import identify
+from .models.repaired.copy import copy_model
+from .models.repaired.out import OPTION, check_out, provenance_path
+from .models.repaired.publish import publish, save_provenance, staged
+from .models.repaired.write import check_writable_format
+from .removal_order import RemovalOrder, Repaired
+from .request import ScanRequest
+from .selftest import deciding
+
+OnRepair = Callable[[list[CandidateInfo], Repaired | None], None]
+Scan = Callable[[ScanRequest, OnRepair | None], ScanResult]
+CHECK = "removal"  # of the finding that says that an order was not carried out
+LAST_SEED = 2**31 // 1000 - 1
+_SEEDS_ON = 2  # the next seed is that of the fresh look by which a candidate was chosen
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Where the repaired model goes, and how it is ordered."""
+
+    out: Path
+    force: bool = False  # also where the model passed
+    method: str | None = None  # instead of the policy's
+    option: str = OPTION  # that names `out` on the command line
+
+
+def with_method(loaded: LoadedPolicy, removal: Removal) -> LoadedPolicy:
+    """The policy with the method that the command line names; it changes no threshold, so its digest stays.
+
+    Raises:
+        UsageError: there is no such remover, or the policy has nothing that could find a backdoor.
+    """
+    from dataclasses import replace
+
+    if not set(loaded.policy.checks) - FILE_CHECKS - PREMISE_CHECKS:
+        raise UsageError(
+            f"the policy {loaded.policy.name} has no check that looks for a backdoor in the weights, so there is "
+            "nothing to remove by: add `model-detection: {}` to its checks"
+        )
+    if removal.method is None:
+        return loaded
+    valid = [AUTO, *plugin_names(REMOVERS)]
+    if removal.method not in valid:
+        raise UsageError(f"--method {removal.method}: there is no such remover; {suggest(removal.method, valid)}")
+    settings = loaded.policy.removal.model_copy(update={"method": removal.method})
+    return replace(loaded, policy=loaded.policy.model_copy(update={"removal": settings}))
+
+
+def check_removal(request: ScanRequest, removal: Removal, inputs: Sequence[Path]) -> None:
+    """See that the repaired model can be written, before any work is done.
+
+    Raises:
+        UsageError: OUT is there, is or holds an input, has the wrong suffix, or the model's format cannot be written.
+    """
+    try:
+        artifact = identify(request.model, request.base_model)
+    except UsageError:
+        raise
+    except ScanError:  # the scan tells that
+        artifact = None
+    try:
+        check_out(removal.out, inputs, artifact)
+    except UsageError as problem:
+        raise UsageError(str(problem).replace(OPTION, removal.option, 1)) from None
+    if artifact is None or artifact.format == "unknown":
+        return
+    try:
+        check_writable_format(artifact)
+    except ScanError as problem:
+        raise UsageError(f"no repaired model can be written: {problem}") from None
+
+
+def remove(request: ScanRequest, policy: LoadedPolicy, removal: Removal, scan: Scan) -> ScanResult:
+    """Scan, repair, scan what was written, publish; the result is the first scan's with what came of it.
+
+    Args:
+        scan: scans in a worker process and tells what came of the repair. It gives an error once it was told to stop.
+
+    Raises:
+        ScanError: there is no room beside OUT; nothing was scanned.
+    """
+    with staged(removal.out) as staging:
+        order = RemovalOrder(staging=staging, force=removal.force)
+        run = _Run(request.model_copy(update={"removal": order}), policy, removal, staging)
+        result = scan(run.request, run.hear)
+        try:
+            info = run.answer(result, scan)
+        except ScanError as problem:
+            info = run.info("error", str(problem))
+    return with_verdict(result, info, policy)
+
+
+class _Run:
+    """One removal: what the worker said, and what is made of it."""
+
+    def __init__(self, request: ScanRequest, policy: LoadedPolicy, removal: Removal, staging: Path) -> None:
+        self.request, self.policy, self.removal, self.staging = request, policy, removal, staging
+        self.candidates: list[CandidateInfo] = []
+        self.said: Repaired | None = None
+
+    def hear(self, candidates: list[CandidateInfo], said: Repaired | None) -> None:
+        self.candidates, self.said = candidates, said
+
+    def info(self, outcome: str, reason: str, **more: object) -> RemovalInfo:
+        reason = reason.replace(str(self.staging), str(self.removal.out))
+        settings = self.policy.policy.removal
+        told = {"outcome": outcome, "reason": reason, "verdict_of": settings.verdict_of, "candidates": self.candidates}
+        return RemovalInfo.model_validate(told | more)
+
+    def answer(self, result: ScanResult, scan: Scan) -> RemovalInfo:
+        """What came of it; all that is wrong with it is an answer or a ScanError."""
+        said = self.said
+        if said is None or result.verdict is Verdict.ERROR:
+            broke = [one.message for one in result.findings if one.check == "scan" and one.outcome is Outcome.ERROR]
+            return self.info("error", (broke or [f"The repair was not reached. {result.reason}"])[0])
+        if said.outcome == "error":
+            return self.info("error", said.reason)
+        if said.outcome == "nothing-to-remove":
+            if result.verdict is not Verdict.PASSED or self.removal.force:
+                raise ScanError("the worker process left alone what it was to repair; its answer is not trusted")
+            return self._copied(result, said)
+        chosen = next((one for one in self.candidates if one.method == said.method and one.applied), None)
+        if chosen is None or chosen.accuracy_after is None or chosen.accepted != (said.outcome == "removed"):
+            raise ScanError("the worker process wrote what it did not tell of; its answer is not trusted")
+        return self._verified(result, said, chosen, scan)
+
+    def _copied(self, result: ScanResult, said: Repaired) -> RemovalInfo:
+        """A clean model is left as it is."""
+        model = result.model
+        artifact = Artifact.model_validate(
+            {**model.model_dump(include={"path", "format", "sha256"}), "size": 0, "files": model.files or {}}
+        )
+        copied, notes = copy_model(artifact, self.staging, self.removal.out)
+        reason = f"There is nothing to remove: the model passed, and what was written is a copy of it. {said.reason}"
+        figures = RepairFigures(
+            accuracy_before=said.accuracy, accuracy_after=said.accuracy, accepted=True, why="The model passed."
+        )
+        output = self._published(result, copied, "none", reason, figures, notes)
+        return self.info("nothing-to-remove", reason, output=output)
+
+    def _verified(self, result: ScanResult, said: Repaired, chosen: CandidateInfo, scan: Scan) -> RemovalInfo:
+        seed = (self.request.seed + _SEEDS_ON) % (LAST_SEED + 1)
+        again = {"model": self.staging, "removal": None, "seed": seed, "keep_witness": False}
+        scanned = scan(self.request.model_copy(update=again), None)
+        fresh = self._fresh(scanned)
+        if fresh.verdict is Verdict.ERROR:
+            return self.info("error", f"What was written could not be scanned, so it was not kept: {fresh.reason}")
+        written = identify(self.staging)
+        if (written.sha256, written.files) != (scanned.model.sha256, scanned.model.files or {}):
+            raise ScanError("what was written has changed since it was scanned, so it was not kept")
+        accepted = chosen.accepted and fresh.verdict is Verdict.PASSED
+        why = chosen.why
+        if chosen.accepted and not accepted:
+            why = f"A scan of what was written is {fresh.verdict.value}: {fresh.reason}"
+        figures = RepairFigures(
+            accuracy_before=chosen.accuracy_before,
+            accuracy_after=chosen.accuracy_after or 0.0,
+            witness_success_before=chosen.witness_success_before,
+            witness_success_after=chosen.witness_success_after,
+            accepted=accepted,
+            why=why,
+        )
+        notes = [*said.notes, f"A scan of this model with seed {fresh.seed} is {fresh.verdict.value}: {fresh.reason}"]
+        output = self._published(result, written, chosen.method, chosen.reason, figures, notes, said)
+        outcome = "removed" if accepted else "not-accepted"
+        return self.info(outcome, why, method=chosen.method, fresh=fresh, output=output)
+
+    def _fresh(self, scanned: ScanResult) -> FreshScan:
+        finding = deciding(scanned)
+        return FreshScan(
+            seed=scanned.seed,
+            verdict=scanned.verdict,
+            reason=scanned.reason.replace(str(self.staging), str(self.removal.out)),
+            score=finding.score if finding else None,
+            label=finding.label if finding else None,
+            findings=scanned.findings,
+        )
+
+    def _published(
+        self,
+        result: ScanResult,
+        written: Artifact,
+        method: str,
+        reason: str,
+        figures: RepairFigures,
+        notes: list[str],
+        said: Repaired | None = None,
+    ) -> RepairedFile:
+        provenance = Provenance(
+            tool=result.tool,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            before=_source(result),
+            after=repaired_of(written),
+            method=method,
+            reason=reason,
+            policy=result.policy,
+            seed=result.seed,
+            samples_sha256=result.samples.sha256 or "",
+            figures=figures,
+            tensors_changed=said.tensors_changed if said else 0,
+            tensors_total=said.tensors_total if said else 0,
+            notes=notes,
+        )
+        save_provenance(self.staging, provenance)
+        publish(self.staging, self.removal.out)
+        return RepairedFile(
+            path=str(self.removal.out),
+            sha256=written.sha256,
+            files=written.files or None,
+            provenance=str(provenance_path(self.removal.out)),
+        )
+
+
+def _source(result: ScanResult) -> SourceModel:
+    model = result.model
+    return SourceModel(
+        path=model.path, sha256=model.sha256 or "", format=model.format or "unknown", files=model.files or {}
+    )
+
+
+def with_verdict(result: ScanResult, info: RemovalInfo, policy: LoadedPolicy) -> ScanResult:
+    """The result with what came of the removal, and with the verdict that the policy wants then.
+
+    A repair never makes a pass of a failed verdict, unless the policy says that the verdict is the repaired model's.
+    """
+    result = result.model_copy(update={"removal": info})
+    if info.decides and info.fresh:
+        return result.model_copy(update={"verdict": info.fresh.verdict, "reason": info.fresh.reason})
+    outcome = None
+    if info.verdict_of == "repaired" and info.outcome in ("not-accepted", "error"):
+        outcome = Outcome.FAILED
+    elif info.outcome == "error" and result.verdict is Verdict.PASSED:  # what was ordered is not there
+        outcome = Outcome.ERROR
+    if outcome is None or result.verdict is Verdict.ERROR:
+        return result
+    findings = [*result.findings, Finding(check=CHECK, outcome=outcome, message=info.reason[:4000])]
+    verdict, reason = decide(policy.policy, findings)
+    return result.model_copy(update={"findings": findings, "verdict": verdict, "reason": reason})
