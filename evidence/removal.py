@@ -62,6 +62,7 @@ class RemovalInfo(_Part):
     outcome: RemovalOutcome
     reason: str  # one sentence
     verdict_of: Literal["original", "repaired"] = "original"  # what the policy wants the verdict to be about
+    verdict_before: Verdict | None = None  # of the original
     method: str | None = None  # of the repaired model that was written
     candidates: list[CandidateInfo] = Field(default_factory=list, max_length=MAX_CANDIDATES)
     fresh: FreshScan | None = None

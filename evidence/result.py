@@ -74,4 +74,6 @@ class ScanResult(_Part):
             return self
         output, fresh = removal.output, removal.fresh
         model = self.model.model_copy(update={"path": output.path, "sha256": output.sha256, "files": output.files})
-        return self.model_copy(update={"model": model, "findings": fresh.findings, "seed": fresh.seed})
+        return self.model_copy(
+            update={"model": model, "findings": fresh.findings, "seed": fresh.seed, "exposure": None}
+        )

@@ -109,6 +109,10 @@ def remove(request: ScanRequest, policy: LoadedPolicy, removal: Removal, scan: S
             info = run.answer(result, scan)
         except ScanError as problem:
             info = run.info("error", str(problem))
+    if run.seconds is not None:
+        total = round(result.timings.get("total", 0.0) + run.seconds, 3)
+        timings = {**result.timings, "scan of what was written": run.seconds, "total": total}
+        result = result.model_copy(update={"timings": timings})
     return with_verdict(result, info, policy)
 
 
@@ -119,6 +123,7 @@ class _Run:
         self.request, self.policy, self.removal, self.staging = request, policy, removal, staging
         self.candidates: list[CandidateInfo] = []
         self.said: Repaired | None = None
+        self.seconds: float | None = None  # of the scan of what was written
 
     def hear(self, candidates: list[CandidateInfo], said: Repaired | None) -> None:
         self.candidates, self.said = candidates, said
@@ -165,6 +170,7 @@ class _Run:
         again = {"model": self.staging, "removal": None, "seed": seed, "keep_witness": False}
         scanned = scan(self.request.model_copy(update=again), None)
         fresh = self._fresh(scanned)
+        self.seconds = scanned.timings.get("total", 0.0)
         if fresh.verdict is Verdict.ERROR:
             return self.info("error", f"What was written could not be scanned, so it was not kept: {fresh.reason}")
         written = identify(self.staging)
@@ -245,6 +251,7 @@ def with_verdict(result: ScanResult, info: RemovalInfo, policy: LoadedPolicy) ->
 
     A repair never makes a pass of a failed verdict, unless the policy says that the verdict is the repaired model's.
     """
+    info = info.model_copy(update={"verdict_before": result.verdict})
     result = result.model_copy(update={"removal": info})
     if info.decides and info.fresh:
         return result.model_copy(update={"verdict": info.fresh.verdict, "reason": info.fresh.reason})

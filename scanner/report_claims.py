@@ -63,7 +63,8 @@ def read_claims(path: Path) -> Claims:
     contradictions = []
     if result.model_dump(mode="json") != data:  # defaults were filled in, or values read as others
         contradictions.append("fields are missing, or values are written otherwise than ebyd-scan writes them")
-    return Claims("report", details_of(result), result.findings, contradictions + _folder(details_of(result)))
+    judged = result.judged  # the repaired model, where the policy wants its verdict
+    return Claims("report", details_of(judged), judged.findings, contradictions + _folder(details_of(judged)))
 
 
 def _statement(path: Path, data: dict[str, Any]) -> Claims:

@@ -15,6 +15,7 @@ from ..request import TEXT_TABLES
 from .figures import label_text, named, score_text, witness_text
 from .json_report import as_json
 from .printable import printable
+from .removal import removal_figures
 
 if TYPE_CHECKING:
     from .formats import Given
@@ -34,7 +35,7 @@ _LIMITS: Final = (
 
 def render(given: Given) -> str:
     """See `to_cyclonedx`."""
-    return as_json(to_cyclonedx(given.result))
+    return as_json(to_cyclonedx(given.result.judged))
 
 
 def to_cyclonedx(result: ScanResult) -> dict[str, Any]:
@@ -133,6 +134,7 @@ def _properties(result: ScanResult) -> list[dict[str, str]]:
         ("seed", result.seed),
     ]
     rows += [(f"check.{finding.check}", finding.outcome.value) for finding in result.findings]
+    rows += removal_figures(result)
     rows += [(f"environment.{name}", value) for name, value in sorted(result.environment.items())]
     return _as_properties(rows)
 

@@ -19,6 +19,7 @@ from .html_exposure import exposure_of
 from .html_names import Names, clip
 from .html_plots import score_bar
 from .printable import one_line
+from .removal import HEADS, removal_rows, removal_sentence, told_candidates
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -95,6 +96,7 @@ def _page(given: Given, limits: Limits) -> str:
         "checks_left": max(0, len(result.findings) - limits.findings),
         "evidence": evidence_of(given, names, limits.picture_bytes),
         "exposure": exposure_of(result.exposure, names, limits.rows) if result.exposure else None,
+        "removal": _removal(result, limits.rows),
         "timings": _cut(_timings(result), limits.rows),
     }
     return _environment(limits).get_template("report.html.j2").render(values)
@@ -126,9 +128,10 @@ def _environment(limits: Limits) -> Environment:
 def _headline(result: ScanResult) -> dict[str, str]:
     word, sentence = _HEADLINES[result.verdict]
     meaning = _MEANINGS[result.verdict]
-    if result.verdict is Verdict.PASSED and result.exposure is None:
+    if result.verdict is Verdict.PASSED and result.exposure is None and result.removal is None:
         sentence = "The checks found nothing in {}, and none of them looked for a backdoor"
-    model = clip(one_line(PurePath(result.model.path).name or result.model.path or "the model"), 120)
+    path = result.judged.model.path
+    model = clip(one_line(PurePath(path).name or path or "the model"), 120)
     return {"word": word, "headline": sentence.format(model), "meaning": meaning, "model": model}
 
 
@@ -164,6 +167,22 @@ def _check(finding: Finding, rows: int) -> dict[str, Any]:
         "metrics": _cut([(clip(name, _SHORT), clip(number(value), _SHORT)) for name, value in metrics], rows),
         "page": f"docs/checks/{page}.md" if finding.check in _PAGES else None,
         "seconds": _seconds(finding.seconds) if finding.seconds >= 0.05 else None,
+    }
+
+
+def _removal(result: ScanResult, rows: int) -> dict[str, Any] | None:
+    removal = result.removal
+    if removal is None:
+        return None
+    where = [("Repaired model", removal.output.path), ("SHA-256", removal.output.sha256)] if removal.output else []
+    where += [("Provenance", removal.output.provenance)] if removal.output else []
+    tried = [(clip(method, _SHORT), told) for method, told in told_candidates(removal)]
+    return {
+        "sentence": removal_sentence(removal),
+        "heads": HEADS,
+        "rows": removal_rows(result),
+        "tried": _cut(tried, rows),
+        "where": where,
     }
 
 

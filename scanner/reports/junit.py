@@ -24,6 +24,7 @@ from ...evidence.finding import Finding, Outcome
 from ...evidence.result import ScanResult, Verdict
 from .figures import details
 from .printable import one_line, printable
+from .removal import removal_figures
 
 if TYPE_CHECKING:
     from .formats import Given
@@ -40,7 +41,7 @@ _MAX_CASES = 500  # of a suite: a policy has a dozen checks
 def render(given: Given) -> str:
     """Of one scan, as its policy takes an inconclusive result."""
     as_what: InconclusiveAs = "skipped" if given.policy.policy.on_inconclusive == "pass" else "failure"
-    return to_junit([given.result], inconclusive_as=as_what)
+    return to_junit([given.result.judged], inconclusive_as=as_what)
 
 
 def to_junit(results: Sequence[ScanResult], *, inconclusive_as: InconclusiveAs) -> str:
@@ -169,6 +170,7 @@ def _properties(result: ScanResult, named: Sequence[tuple[str, Finding]]) -> lis
         ("policy.name", result.policy.name),
         ("policy.sha256", result.policy.sha256),
         ("seed", result.seed),
+        *removal_figures(result),
         *((f"timings.{stage}", f"{seconds:.3f}") for stage, seconds in result.timings.items()),
         *((f"environment.{name}", value) for name, value in result.environment.items()),
     ]

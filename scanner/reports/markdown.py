@@ -13,6 +13,7 @@ from ...evidence.finding import Finding, Outcome
 from ...evidence.result import ScanResult
 from .figures import OUTCOMES, label_text, named, percent, score_text, top_class, witness_text
 from .markdown_text import plain, size, table
+from .removal import HEADS, removal_rows, removal_sentence, told_candidates
 from .words import WAYS_OUT, duration, sentence, times
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def to_markdown(result: ScanResult) -> str:
         [f"**Why:** {plain(result.reason, _LONG)}"],
         _checks(result.findings),
         _evidence(result.findings),
+        *_removal(result),
         [f"**What to do:** {WAYS_OUT[result.verdict].replace('figures above', 'figures')}"],
         ["<details>", "<summary>Digests, exposure and times</summary>"],
         _facts(result),
@@ -97,6 +99,18 @@ def _told(finding: Finding) -> str:
         files = finding.witness.files
         parts += [f"Files: {plain(', '.join(files[:20]), 500)}"] if files else []
     return " ".join(parts)
+
+
+def _removal(result: ScanResult) -> list[list[str]]:
+    if result.removal is None:
+        return []
+    tried = [f"- {plain(name, 100)}: {plain(told, _LONG)}" for name, told in told_candidates(result.removal)[:10]]
+    rows = [[plain(cell, 200) for cell in row] for row in removal_rows(result)]
+    return [
+        [f"**Removal:** {plain(removal_sentence(result.removal), _LONG)}"],
+        table(HEADS, rows, _EXPOSURE) if rows else [],
+        tried,
+    ]
 
 
 def _facts(result: ScanResult) -> list[str]:

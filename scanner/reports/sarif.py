@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from ...evidence.finding import Finding, Outcome
 from ...evidence.result import ScanResult, Verdict
+from .removal import removal_figures
 from .sarif_log import Level, Run, location_of, times_of
 from .sarif_rules import SCAN, VERDICT
 from .words import sentence
@@ -25,7 +26,7 @@ MAX_RESULTS = 200  # a policy has a dozen checks; more findings than these are n
 
 def render(given: Given) -> str:
     """Of one scan; paths below the current folder become relative to it."""
-    return to_sarif(given.result, Path.cwd())
+    return to_sarif(given.result.judged, Path.cwd())
 
 
 def to_sarif(result: ScanResult, directory: PurePath) -> str:
@@ -102,6 +103,7 @@ def _properties(result: ScanResult) -> dict[str, Any]:
         "policy": result.policy.model_dump(),
         "samples": result.samples.model_dump(exclude_none=True),
         "seed": result.seed,
+        **({"removal": dict(removal_figures(result))} if result.removal else {}),
         "model": result.model.model_dump(include={"format", "architecture"}, exclude_none=True),
         "timings": result.timings,
         "environment": result.environment,

@@ -57,7 +57,7 @@ class ScanDetails(_Part):
 
 def render(given: Given) -> str:
     """See `to_statement`."""
-    return as_json(to_statement(given.result))
+    return as_json(to_statement(given.result.judged))
 
 
 def to_statement(result: ScanResult) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from rich.text import Text
 
 from ...evidence.exposure import ExposureRun
 from ...evidence.finding import Finding, Outcome
+from ...evidence.removal import RemovalInfo
 from ...evidence.result import ScanResult, Verdict
 from .figures import OUTCOMES, label_text, named, number, percent, score_text, top_class, witness_text
 from .plain_console import plain_console, text_of
 from .printable import one_line
+from .removal import HEADS, removal_rows, removal_sentence, told_candidates
 from .words import WAYS_OUT, duration, sentence, times
 
 _VERDICTS = {
@@ -40,6 +42,8 @@ def to_text(result: ScanResult, *, color: bool, width: int) -> str:
         _finding(console, finding, result.reason)
     if result.exposure is not None and result.exposure.runs:
         _exposure(console, result.exposure.method, result.exposure.runs, _label_names(result))
+    if result.removal is not None:
+        _removal(console, result, result.removal)
     _facts(console, result)
     console.print()
     _indented(console, Text(WAYS_OUT[result.verdict]), 0)
@@ -102,6 +106,23 @@ def _accuracy(run: ExposureRun) -> str:
 def _ended(run: ExposureRun) -> str:
     prefix = "" if run.converged else "did not converge: " if run.applicable else "does not apply: "
     return prefix + one_line(run.reason)
+
+
+def _removal(console: Console, result: ScanResult, removal: RemovalInfo) -> None:
+    console.print()
+    console.print(Text("Removal", style="bold"))
+    _indented(console, Text(one_line(removal_sentence(removal))), _INDENT)
+    for method, told in told_candidates(removal):
+        _indented(console, Text.assemble((one_line(method), "bold"), "  ", one_line(told)), _INDENT)
+    if rows := removal_rows(result):
+        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+        for title in HEADS:
+            table.add_column(title.lower(), overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(one_line(cell)) for cell in row))
+        console.print(Padding(table, (0, 0, 0, _INDENT)))
+    if removal.output:
+        _indented(console, Text(one_line(f"provenance: {removal.output.provenance}"), style="dim"), _INDENT)
 
 
 def _facts(console: Console, result: ScanResult) -> None:

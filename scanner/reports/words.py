@@ -28,7 +28,7 @@ def sentence(result: ScanResult) -> str:
     """The verdict in plain words, without a full stop: `resnet18.pt must not be shipped`. One line."""
     said = _SENTENCES[result.verdict]
     model = result.judged.model.path
-    if result.verdict is Verdict.PASSED and result.exposure is None:
+    if result.verdict is Verdict.PASSED and result.exposure is None and result.removal is None:
         said = "the checks found nothing in {model}, and none of them looked for a backdoor"
     return said.format(model=one_line(PurePath(model).name or model))
 
