@@ -35,12 +35,12 @@ class AdversarialNeuronPruning(CopyRemover):
         clean_share: Annotated[
             float, Field(ge=0, le=1, description="weight of the loss without a perturbation; the rest is with it")
         ] = 0.2,
-        epochs: Annotated[int, Field(ge=1, le=1000, description="passes over the samples for the mask")] = 20,
-        mask_rate: Annotated[float, Field(gt=0, le=100, description="learning rate of the mask")] = 0.2,
+        epochs: Annotated[int, Field(ge=1, le=1000, description="passes over the samples for the mask")] = 10,
+        mask_rate: Annotated[float, Field(gt=0, le=100, description="learning rate of the mask")] = 0.05,
         batch_size: Annotated[int, Field(ge=2, le=4096, description="samples a step")] = 64,
         threshold: Annotated[
             float, Field(gt=0, le=1, description="only channels with a smaller mask are pruned")
-        ] = 0.2,
+        ] = 0.9,
         max_drop: Annotated[float, Field(ge=0, le=1, description="accuracy that pruning may cost")] = 0.04,
     ) -> None:
         self.epsilon = epsilon

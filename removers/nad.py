@@ -18,7 +18,7 @@ from .losses import LOSS_DESCRIPTION, LOSSES, LossName
 from .tuning import Training, on_labels, train
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from ..evidence.classifier import Classifier
     from .tuning import Inputs
@@ -104,29 +104,25 @@ def _stages(run: Repairing, classifier: Classifier) -> list[str]:
     A layer counts that gives [N, channels, H, W], or [N, places, channels] as transformers do.
     """
     import torch
+    from torch import nn
 
     module = classifier.module
     training_mode(module)
     kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    names = [name for name, part in module.named_modules() if name and not _channels_last(part)]
-    with torch.no_grad(), watching(module, names) as seen:
+    parts = {name: part for name, part in module.named_modules() if name}
+    with torch.no_grad(), watching(module, parts) as seen:
         classifier.logits(run.part.inputs[:2].to(classifier.device))
         for name, buffer in module.named_buffers():
             buffer.copy_(kept[name])
+    # What convolutions give is [N, channels, H, W] for sure; others may have the channels last.
+    sizes = {seen[name].shape[2:] for name, part in parts.items() if name in seen and isinstance(part, nn.Conv2d)}
     last: dict[int, str] = {}
     for name, output in seen.items():
-        if output.ndim in (3, 4):
-            places = output[0].numel() // output.shape[1 if output.ndim == 4 else 2]
+        if output.ndim == 3 or (output.ndim == 4 and output.shape[2:] in sizes):
+            places = output.shape[1] if output.ndim == 3 else output.shape[2:].numel()
             if places > 1:
                 last.pop(places, None)
                 last[places] = name
     if not last:
         raise NotApplicable("no feature maps can be watched in this graph")
     return list(last.values())
-
-
-def _channels_last(part: nn.Module) -> bool:
-    """Linear layers over pictures, whose outputs cannot be told from [N, channels, H, W]."""
-    from torch import nn
-
-    return isinstance(part, nn.Linear)
