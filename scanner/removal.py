@@ -129,9 +129,13 @@ class _Run:
         self.candidates, self.said = candidates, said
 
     def info(self, outcome: str, reason: str, **more: object) -> RemovalInfo:
-        reason = reason.replace(str(self.staging), str(self.removal.out))
         settings = self.policy.policy.removal
-        told = {"outcome": outcome, "reason": reason, "verdict_of": settings.verdict_of, "candidates": self.candidates}
+        told = {
+            "outcome": outcome,
+            "reason": self._named(reason),
+            "verdict_of": settings.verdict_of,
+            "candidates": self.candidates,
+        }
         return RemovalInfo.model_validate(told | more)
 
     def answer(self, result: ScanResult, scan: Scan) -> RemovalInfo:
@@ -198,11 +202,15 @@ class _Run:
         return FreshScan(
             seed=scanned.seed,
             verdict=scanned.verdict,
-            reason=scanned.reason.replace(str(self.staging), str(self.removal.out)),
+            reason=self._named(scanned.reason),
             score=finding.score if finding else None,
             label=finding.label if finding else None,
-            findings=scanned.findings,
+            findings=[one.model_copy(update={"message": self._named(one.message)[:4000]}) for one in scanned.findings],
         )
+
+    def _named(self, text: str) -> str:
+        """With the name that the staged model will have."""
+        return text.replace(str(self.staging), str(self.removal.out))
 
     def _published(
         self,

@@ -13,6 +13,7 @@ from ...evidence.errors import ScanError, UsageError
 from ...policies.load import LoadedPolicy
 from ..project.load import ScanEntry, load_project, pick
 from ..project.model import PROJECT_FILE
+from ..removal import Removal, check_removal, with_method
 from ..reports.printable import one_line
 from ..reports.write import check_folder, check_writable
 from ..request import ScanRequest
@@ -46,6 +47,7 @@ class _Order:
     request: ScanRequest
     policy: LoadedPolicy
     reports: Reports
+    removal: Removal | None = None
 
 
 def scan_project(ctx: click.Context, project: Path | None, only: tuple[str, ...], *, quiet: bool, verbose: bool) -> int:
@@ -107,10 +109,13 @@ def order_of(entry: ScanEntry, overrides: dict[str, object], file: Path) -> _Ord
     options = {**entry.options, "allow_pickle": False, "trust_remote_code": False, **overrides}
     try:
         policy, request = read_request(reference=entry.reference, **options)
-        check_names(request)
+        removal = Removal(entry.remove_to, option="remove-to") if entry.remove_to else None
+        if removal:
+            policy = with_method(policy, removal)
+        check_names(request, entry.remove_to)
     except ScanError as problem:
         raise UsageError(f"{file}: model {entry.name!r}: {problem}") from problem
-    return _Order(entry.name, request, policy, Reports(entry.reports, entry.witness_dir))
+    return _Order(entry.name, request, policy, Reports(entry.reports, entry.witness_dir), removal)
 
 
 def _check_places(orders: Sequence[_Order], file: Path) -> None:
@@ -140,6 +145,23 @@ def _check_places(orders: Sequence[_Order], file: Path) -> None:
                 )
             witnesses[place] = order.name
         check_reports(order.request, order.policy, order.reports)
+    _check_removals(orders, [*inputs, *places.values()])
+
+
+def _check_removals(orders: Sequence[_Order], others: list[Path]) -> None:
+    """See that every repaired model can be written, to a place of its own."""
+    taken: dict[Path, str] = {}
+    for order in orders:
+        if order.removal is None:
+            continue
+        check_removal(order.request, order.removal, others)
+        place = order.removal.out.parent.resolve() / order.removal.out.name
+        if place in taken:
+            raise UsageError(
+                f"remove-to {order.removal.out}: models {taken[place]!r} and {order.name!r} would both be written "
+                "there: put {name} into remove-to"
+            )
+        taken[place] = order.name
 
 
 def _around(folder: Path, report: Path) -> bool:
@@ -150,7 +172,9 @@ def _around(folder: Path, report: Path) -> bool:
 def _scan(order: _Order, stop: Stop, *, quiet: bool, verbose: bool) -> int:
     """One model's exit code; what went wrong is told here, and the others are scanned all the same."""
     try:
-        verdict = run_scan(order.request, order.policy, order.reports, quiet=quiet, verbose=verbose, stop=stop).verdict
+        verdict = run_scan(
+            order.request, order.policy, order.reports, quiet=quiet, verbose=verbose, stop=stop, removal=order.removal
+        ).verdict
     except UnwrittenReport as problem:
         problem.show()
         return worst([problem.exit_code, problem.result.verdict.exit_code])

@@ -22,7 +22,15 @@ from .model import ONLY_ON_COMMAND_LINE, PROJECT_FILE, Defaults, ModelEntry, Pro
 
 KIND = "project file"
 MAX_EVENTS = 40_000
-_PATHS = ("samples", "classes", "base_model", "reference", "witness_dir")  # beside model, policy and reports
+# Beside model, policy and reports.
+_PATHS = (
+    "samples",
+    "classes",
+    "base_model",
+    "reference",
+    "witness_dir",
+    "remove_to",
+)  # beside model, policy and reports
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class ScanEntry:
     reports: Mapping[str, Path] = field(default_factory=dict)  # by format
     witness_dir: Path | None = None
     reference: Path | None = None
+    remove_to: Path | None = None
 
 
 def load_project(path: Path) -> list[ScanEntry]:
@@ -152,7 +161,12 @@ def _entry(entry: ModelEntry, defaults: Defaults, folder: Path) -> ScanEntry:
         **{name: said[name] for name in ("text_column", "pair_column", "label_column", "max_length")},
     }
     return ScanEntry(
-        entry.name, options, _reports(entry, defaults, folder), paths["witness_dir"], reference=paths["reference"]
+        entry.name,
+        options,
+        _reports(entry, defaults, folder),
+        paths["witness_dir"],
+        reference=paths["reference"],
+        remove_to=paths["remove_to"],
     )
 
 

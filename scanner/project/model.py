@@ -120,6 +120,7 @@ class Defaults(_Part):
     memory: Annotated[float, Field(gt=0, le=1e9)] | None = Field(None, description="GiB the scan may use")
     reports: ReportPaths | None = Field(None, description="files for reports, by format")
     witness_dir: _Path | None = Field(None, description="folder for recovered triggers")
+    remove_to: _Path | None = Field(None, description="new file or folder for the repaired model")
 
     @field_validator("seed", "max_length", "size", mode="before")
     @classmethod

@@ -57,6 +57,15 @@ class ToyExposer:
         self.rate = rate
 
 
+class ToyRemover:
+    """A remover with one option."""
+
+    id = "scrub"
+
+    def __init__(self, *, epochs: Annotated[int, Field(ge=1, description="how long")] = 3) -> None:
+        self.epochs = epochs
+
+
 @dataclass(frozen=True)
 class FakeEntryPoint:
     name: str
@@ -81,6 +90,10 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[FakeEntryPoint]]:
             FakeEntryPoint("function", "toys:function", len),
         ],
         plugins.EXPOSERS: [FakeEntryPoint("clean-unlearning", "toys:Exposer", ToyExposer)],
+        plugins.REMOVERS: [
+            FakeEntryPoint("scrub", "toys:Remover", ToyRemover),
+            FakeEntryPoint("polish", "toys:Remover", ToyRemover),
+        ],
     }
 
     def entry_points(*, group: str, name: str | None = None) -> list[Any]:

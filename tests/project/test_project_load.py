@@ -37,6 +37,7 @@ models:
     reference: nets/v1.safetensors
     reports: {junit: , html: page.html}
     witness-dir: witnesses/{name}
+    remove-to: repaired/{name}.safetensors
   - name: bert
     model: nets/bert
     samples: reviews.tsv
@@ -69,6 +70,7 @@ def test_a_whole_file() -> None:
     assert (resnet.options["size"], resnet.options["device"], resnet.options["seed"]) == ((32, 48), "cuda:1", 7)
     assert resnet.reports["json"] == Path("sub/out/resnet.json") and "junit" not in resnet.reports
     assert resnet.witness_dir == Path("sub/witnesses/resnet")
+    assert resnet.remove_to == Path("sub/repaired/resnet.safetensors")
     assert (resnet.options["policy_name"], resnet.reference) == ("quick", Path("sub/nets/v1.safetensors"))
     assert (bert.options["mean"], bert.options["seed"], bert.options["max_length"]) == (None, 0, 128)
     assert bert.options["policy_name"] == "sub/gates/ours.yaml"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from ebyd_scan.evidence.exposure import ExposureRun, TrajectoryStep
 from ebyd_scan.evidence.finding import Finding, Outcome, Witness
+from ebyd_scan.evidence.removal import CandidateInfo, FreshScan, RemovalInfo, RepairedFile
 from ebyd_scan.evidence.result import (
     ExposureInfo,
     ModelInfo,
@@ -173,7 +174,43 @@ def result_of() -> ResultOf:
 
 
 @pytest.fixture
-def hostile(result_of: ResultOf) -> ScanResult:
+def removal_of() -> Callable[..., RemovalInfo]:
+    """What came of a removal; `text` stands wherever text from elsewhere may stand."""
+
+    def make(text: str = "text", **changes: Any) -> RemovalInfo:
+        candidate = CandidateInfo(
+            method="rnp",
+            applied=True,
+            reason=text,
+            accuracy_before=0.918,
+            accuracy_after=0.911,
+            triggers=2,
+            witness_success_before=0.951,
+            witness_success_after=0.0125,
+            new_trigger_success=0.0,
+            residual_exposure=False,
+            accepted=True,
+            why=f"All met. {text}",
+        )
+        broken = CandidateInfo(method=text, applied=False, reason=text, accuracy_before=0.918, why=text)
+        fields: dict[str, Any] = {
+            "outcome": "removed",
+            "reason": text,
+            "method": "rnp",
+            "verdict_before": Verdict.FAILED,
+            "candidates": [broken, candidate],
+            "fresh": FreshScan(
+                seed=2, verdict=Verdict.PASSED, reason=text, score=0.4, findings=_findings(Verdict.PASSED)
+            ),
+            "output": RepairedFile(path=f"out-{text}", sha256="9" * 64, provenance=f"provenance-{text}"),
+        }
+        return RemovalInfo(**(fields | changes))
+
+    return make
+
+
+@pytest.fixture
+def hostile(result_of: ResultOf, removal_of: Callable[..., RemovalInfo]) -> ScanResult:
     """Every text in the result tries to be more than text."""
     finding = Finding(
         check=HOSTILE,
@@ -194,4 +231,5 @@ def hostile(result_of: ResultOf) -> ScanResult:
         samples=SamplesInfo(path=HOSTILE),
         policy=PolicyInfo(name=HOSTILE, sha256="00"),
         environment={HOSTILE: HOSTILE},
+        removal=removal_of(HOSTILE),
     )
