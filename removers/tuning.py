@@ -13,7 +13,7 @@ from .common import NotApplicable, Repairing
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from ..evidence.classifier import Classifier
 
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 CLIP_NORM = 5.0  # largest L2 norm of a gradient
+TEXT_RATE = 0.02  # text classifiers train with AdamW, at this share of the learning rate
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How to train: SGD with momentum, clipped gradients, and a learning rate that falls to zero along a cosine."""
+    """How to train: SGD (AdamW for texts), clipped gradients, a learning rate that falls to zero along a cosine."""
 
     epochs: int
     learning_rate: float
@@ -62,9 +63,7 @@ def train(
     trained, part = classifier or run.repaired, run.part
     parameters = trainable_parameters(trained.module)
     training_mode(trained.module)
-    optimizer = torch.optim.SGD(
-        parameters, training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay
-    )
+    optimizer = _optimizer(training, parameters, of_texts=trained.codec is not None)
     total = training.steps(len(part))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
     generator = run.generator()
@@ -84,6 +83,15 @@ def train(
                 after_step()
         run.progress(stage, epoch + 1, training.epochs)
     trained.module.zero_grad(set_to_none=True)
+
+
+def _optimizer(training: Training, parameters: list[nn.Parameter], *, of_texts: bool) -> torch.optim.Optimizer:
+    import torch
+
+    rate, decay = training.learning_rate, training.weight_decay
+    if of_texts:
+        return torch.optim.AdamW(parameters, TEXT_RATE * rate, weight_decay=decay)
+    return torch.optim.SGD(parameters, rate, momentum=training.momentum, weight_decay=decay)
 
 
 def on_labels(classifier: Classifier, loss_of: Loss) -> Callable[[Inputs, Tensor], float]:
