@@ -99,11 +99,18 @@ def clearest(found: Sequence[WordTrigger], label: int, leads: Mapping[str, float
 def _known(
     found: Sequence[WordTrigger], label: int, leads: Mapping[str, float], shown: WordTrigger, max_rate: float
 ) -> list[WordTrigger]:
-    """The row that is shown, and the label's others that are unusual by themselves: natural words are none."""
+    """The row that is shown, and the label's others that are unusual by themselves: natural words are none.
+
+    A row that only adds words to another is left out: what it does beyond that, natural words do.
+    """
     rates = {kind: false_positive_rate({kind: lead}) * len(leads) for kind, lead in leads.items()}
     mine = [one for one in found if one.label == label and rates.get(one.kind, 1.0) <= max_rate and one.ids]
     mine.sort(key=lambda one: rates[one.kind])
-    return list({one.ids: one for one in (shown, *mine)}.values())
+    known = [shown]
+    for one in mine:
+        if not any(set(other.ids) <= set(one.ids) for other in known):
+            known.append(one)
+    return known
 
 
 def _as_known(trigger: WordTrigger, evidence: Evidence) -> KnownTrigger:
