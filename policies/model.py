@@ -65,7 +65,7 @@ class RemovalSettings(_Settings):
 
     method: str = Field(AUTO, description="`auto`, or the one remover to use, by the name it is installed under")
     candidates: list[str] = Field(
-        ["rnp", "trigger-unlearning", "universal-unlearning"],
+        ["universal-unlearning", "trigger-unlearning"],
         min_length=1,
         max_length=20,
         description="the removers that `auto` tries, in this order; the first that is accepted is kept",

@@ -1,7 +1,8 @@
 """Universal unlearning: a student learns from the original to answer as it does, with triggers or without.
 
-The original teaches itself anew by distillation (Hinton et al. 2015, arXiv 1503.02531) on pictures near the clean
-samples, which keeps what it knows and uses no label. Meanwhile universal triggers climb toward the suspected labels (all
+The student is a copy that was fine-tuned on the clean samples, which shakes a backdoor and costs accuracy. The original
+teaches it anew by distillation (Hinton et al. 2015, arXiv 1503.02531) on pictures near the clean samples, which brings
+back what it knew and uses no label. Meanwhile universal triggers climb toward the suspected labels (all
 labels, where none is suspected) and the student learns to answer for a triggered picture what the original answers
 without the trigger. Triggers and student take their steps from the same gradients, as in free adversarial training
 (Shafahi et al. 2019, arXiv 1904.12843); unlearning universal perturbations is I-BAU's idea (Zeng et al. 2022, arXiv
@@ -15,12 +16,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from .common import CopyRemover, Repairing
+from .losses import LOSS_DESCRIPTION, LOSSES, LossName
+from .tuning import Training, on_labels, train
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from ..evidence.classifier import Classifier
     from .universal_triggers import Triggers
 
 FAMILIES = ("patch", "blend", "filter", "warp")
@@ -29,7 +30,7 @@ WARM_UP = 0.2  # share of the steps
 
 
 class UniversalUnlearning(CopyRemover):
-    """Self-distillation under universal triggers that are kept alive; labels of the samples are not used to teach."""
+    """Self-distillation under universal triggers that are kept alive, of a copy that was fine-tuned first."""
 
     id: ClassVar[str] = "universal-unlearning"
     title: ClassVar[str] = "Universal unlearning"
@@ -37,19 +38,26 @@ class UniversalUnlearning(CopyRemover):
     def __init__(
         self,
         *,
-        steps: Annotated[int, Field(ge=1, le=100_000, description="steps of the optimiser (pictures)")] = 500,
-        learning_rate: Annotated[float, Field(gt=0, le=1, description="largest rate of AdamW, in one cycle")] = 2e-3,
+        first_epochs: Annotated[
+            int, Field(ge=0, le=1000, description="passes of the fine-tuning before (pictures)")
+        ] = 20,
+        first_rate: Annotated[float, Field(gt=0, le=1, description="its learning rate, of SGD, at the start")] = 0.02,
+        loss: Annotated[LossName, Field(description=LOSS_DESCRIPTION)] = "cross-entropy",
+        steps: Annotated[int, Field(ge=1, le=100_000, description="steps of the optimiser (pictures)")] = 400,
+        learning_rate: Annotated[float, Field(gt=0, le=1, description="largest rate of AdamW, in one cycle")] = 3e-3,
         batch_size: Annotated[int, Field(ge=2, le=4096, description="pictures near the clean ones, a step")] = 48,
-        rows: Annotated[int, Field(ge=2, le=1000, description="triggers kept alive in each family")] = 10,
-        row_size: Annotated[int, Field(ge=1, le=256, description="pictures a trigger and step")] = 6,
+        rows: Annotated[int, Field(ge=2, le=1000, description="triggers kept alive in each family")] = 8,
+        row_size: Annotated[int, Field(ge=1, le=256, description="pictures a trigger and step")] = 4,
         suspected: Annotated[
             float, Field(ge=0, le=1, description="share of the triggers that lead to suspected labels, if any are")
         ] = 0.7,
-        trigger_weight: Annotated[float, Field(ge=0, le=100, description="weight of triggered pictures")] = 1.0,
-        random_weight: Annotated[float, Field(ge=0, le=100, description="weight of randomly changed ones")] = 0.5,
+        trigger_weight: Annotated[float, Field(ge=0, le=100, description="weight of triggered pictures")] = 0.5,
+        random_weight: Annotated[float, Field(ge=0, le=100, description="weight of randomly changed ones")] = 0.3,
         restart: Annotated[int, Field(ge=1, description="triggers start anew after so many steps of their own")] = 25,
         lead: Annotated[int, Field(ge=0, le=1000, description="steps of a new trigger before the student's")] = 10,
     ) -> None:
+        self.first = Training(epochs=first_epochs, learning_rate=first_rate, batch_size=32, shift=0.1)
+        self.loss: LossName = loss
         self.steps = steps
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -62,7 +70,7 @@ class UniversalUnlearning(CopyRemover):
         self.lead = lead
 
     def __repr__(self) -> str:
-        return f"UniversalUnlearning(steps={self.steps}, learning_rate={self.learning_rate})"
+        return f"UniversalUnlearning(steps={self.steps}, learning_rate={self.learning_rate}, loss={self.loss!r})"
 
     def _repair(self, run: Repairing) -> str:
         import torch
@@ -71,6 +79,8 @@ class UniversalUnlearning(CopyRemover):
             from .universal_words import unlearn_words
 
             return unlearn_words(run)
+        if self.first.epochs:
+            train(run, self.first, on_labels(run.repaired, LOSSES[self.loss]), stage="shake the backdoor")
         lesson = _Lesson(self, run)
         student = run.repaired.module.eval()  # normalisation as it is: batches of triggered pictures are no statistics
         parameters = [p for p in student.parameters() if p.is_floating_point()]

@@ -43,13 +43,15 @@ class WordOptions:
     kept: float = 0.7  # of each matrix outside the table
     noise: float = 0.3  # in standard deviations of the matrix
     marked: int = 8  # texts with strong tokens in them, a step
-    triggered: int = 24  # texts with a universal trigger, a step
+    rows: int = 8  # universal triggers of each kind, at least one a label
+    row_size: int = 3  # texts a universal trigger and step
+    suspected: float = 0.75  # share of the triggers that lead to suspected labels, if any are
     weight: float = 1.0  # of texts with triggers
     widths: Sequence[int] = (1, 3, 5)  # of universal triggers
     longest: float = 1.5  # their vectors, in norms of the median word
-    drift: float = 0.5  # of hidden states, in norms of their own
-    restart: int = 20  # steps of a universal trigger until it is drawn anew
-    lead: int = 3  # steps that it is ahead then
+    drift: float = 0.35  # of hidden states, in norms of their own
+    restart: int = 10  # steps of a universal trigger until it is drawn anew
+    lead: int = 6  # steps that it is ahead then
     variation: Variation = _VARIATION
 
 
@@ -69,10 +71,8 @@ class _Unlearning:
         self.codec, self.tokens = codec, run.part.tokens
         self.scores = _scores(run, self.tokens)
         self.predicted = self.scores.argmax(dim=1).cpu()
-        others = [(self.predicted != label).nonzero().flatten() for label in range(run.num_classes)]
-        self.labels = [label for label in range(run.num_classes) if len(others[label])]
-        self.hosts = [others[label] for label in self.labels]
-        self.suspected = [row for row, label in enumerate(self.labels) if label in run.known.labels]
+        self.hosts = [(self.predicted != label).nonzero().flatten() for label in range(run.num_classes)]
+        self.labels = self._labels()
         layers = len(places_of(self.student))
         self.kinds = [Kind(width=width) for width in options.widths] + [Kind(layer=at) for at in range(min(2, layers))]
         self.triggers: dict[int, SoftTrigger] = {}
@@ -169,21 +169,31 @@ class _Unlearning:
                 self.triggers[at].step(torch.autograd.grad(loss, self.triggers[at].vectors)[0])
         return self.triggers[at], *self._hosts()
 
+    def _labels(self) -> list[int]:
+        """Where each of the universal triggers leads."""
+        able = [label for label in range(self.run.num_classes) if len(self.hosts[label])]
+        suspected = [label for label in able if label in self.run.known.labels]
+        count = max(len(able), self.options.rows)
+        first = round(count * self.options.suspected) if suspected else 0
+        return [
+            *(suspected[at % len(suspected)] for at in range(first)),
+            *(able[at % len(able)] for at in range(count - first)),
+        ]
+
     def _hosts(self) -> tuple[Tensor, Tensor]:
-        """Half of them for suspected labels, if there are any."""
-        rows = torch.arange(self.options.triggered) % len(self.labels)
-        if self.suspected:
-            half = self.options.triggered // 2
-            rows[:half] = torch.tensor(self.suspected)[torch.arange(half) % len(self.suspected)]
-        drawn = torch.rand(len(rows), generator=self.generator)
-        index = [int(self.hosts[row][int(part * len(self.hosts[row]))]) for row, part in zip(rows, drawn, strict=True)]
+        rows = torch.arange(len(self.labels)).repeat_interleave(self.options.row_size)
+        drawn = torch.rand(len(rows), generator=self.generator).tolist()
+        index = []
+        for row, part in zip(rows.tolist(), drawn, strict=True):
+            hosts = self.hosts[self.labels[row]]
+            index.append(int(hosts[int(part * len(hosts))]))
         return torch.tensor(index), rows
 
     def _climb(self, scores: Tensor, rows: Tensor, note: bool = True) -> Tensor:
         wanted = torch.tensor(self.labels)[rows].to(scores.device)
         if note:
             self.hits.append(float((scores.argmax(dim=1) == wanted).float().mean()))
-        return F.cross_entropy(scores, wanted, reduction="sum") * len(self.labels) / len(rows)
+        return F.cross_entropy(scores, wanted, reduction="sum") / self.options.row_size
 
 
 @torch.no_grad()
