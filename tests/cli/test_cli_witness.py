@@ -166,6 +166,12 @@ FORM = {
 RECOVERED = {"kind": "recovered", "form": FORM}
 WORDS = {"kind": "words", "form": {"label": 1, "words": "cf", "class_names": {}, "examples": []}}
 
+CANDIDATE = {
+    "kind": "candidate",
+    "candidate": {"method": "m", "applied": 1, "reason": "r", "accuracy_before": 0.9},  # `true` is no Python
+}
+REPAIRED = {"kind": "repaired", "repaired": {"outcome": "removed", "reason": "r", "method": "m", "accuracy": 0.9}}
+
 
 @pytest.mark.parametrize(
     ("said", "options", "answer"),
@@ -173,11 +179,22 @@ WORDS = {"kind": "words", "form": {"label": 1, "words": "cf", "class_names": {},
         ([RECOVERED], [], "handed over what nobody asked for"),
         ([WORDS], [], "handed over what nobody asked for"),
         ([WORDS] * 9, ["--html", "page.html"], "handed over what nobody asked for"),
+        ([CANDIDATE], [], "repaired what nobody asked for"),
+        ([REPAIRED], [], "repaired what nobody asked for"),
         ([{"kind": "piece", "data": "AAAA"}], ["--witness-dir", "out"], "something else than it announced"),
         ([RECOVERED, {"kind": "piece", "data": "A" * 400}], ["--witness-dir", "out"], "else than it announced"),
         ([{**RECOVERED, "form": {**FORM, "family": "../../x"}}], ["--witness-dir", "out"], "is not trusted"),
     ],
-    ids=["unasked", "words unasked", "words without end", "no form", "too much", "a path"],
+    ids=[
+        "unasked",
+        "words unasked",
+        "words without end",
+        "candidate unasked",
+        "repair unasked",
+        "no form",
+        "too much",
+        "a path",
+    ],
 )
 def test_a_worker_that_hands_over_nonsense(
     said: list[Any], options: list[str], answer: str, scan: Ebyd, tmp_path: Path

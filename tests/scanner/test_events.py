@@ -10,6 +10,8 @@ from ebyd_scan.scanner import events
 from pydantic import ValidationError
 
 FINDING = {"check": "c", "outcome": "passed", "message": "m"}
+CANDIDATE = {"method": "m", "applied": True, "reason": "r", "accuracy_before": 0.9}
+REPAIRED = {"outcome": "removed", "reason": "r", "method": "m", "accuracy": 0.9}
 
 
 @pytest.mark.parametrize(
@@ -19,6 +21,8 @@ FINDING = {"check": "c", "outcome": "passed", "message": "m"}
         {"kind": "progress", "stage": "s", "done": 0, "total": 0},
         {"kind": "finding", "finding": FINDING},
         {"kind": "stopped", "reason": "r"},
+        {"kind": "candidate", "candidate": CANDIDATE},
+        {"kind": "repaired", "repaired": REPAIRED},
         {"kind": "error", "message": "m", "usage": True},
         {"kind": "timing", "stage": "s", "seconds": 1.5},
     ],
@@ -46,6 +50,10 @@ def test_events_come_back_as_they_went(event: dict[str, Any]) -> None:
         '{"kind": "timing", "stage": "s", "seconds": Infinity}',
         '{"kind": "finding", "finding": {"check": "c", "outcome": "fine", "message": "m"}}',
         '{"kind": "finding", "finding": {"check": "c", "outcome": "passed", "message": "m", "score": NaN}}',
+        json.dumps({"kind": "candidate", "candidate": CANDIDATE | {"accuracy_before": 1.5}}),
+        json.dumps({"kind": "candidate", "candidate": CANDIDATE | {"reason": "x" * 2001}}),
+        json.dumps({"kind": "repaired", "repaired": REPAIRED | {"outcome": "fine"}}),
+        json.dumps({"kind": "repaired", "repaired": REPAIRED | {"notes": ["n"] * 201}}),
         '{"kind": "done"} {"kind": "done"}',
     ],
 )
