@@ -233,20 +233,35 @@ def _whole_or_absent(folder: Path) -> bool:
     return True
 
 
+def _wait_for_stage(folder: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not list(folder.glob(".ebyd-scan-*.part")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 def test_a_terminated_run_leaves_nothing(
     start: Any, models: Path, digits_options: list[str], policy: Path, tmp_path: Path
 ) -> None:
     arguments = ["remove", models / BACKDOORED, *_options(digits_options, policy), "-o", "out.safetensors", "-q"]
     process = start(*arguments, "--json", "r.json", cwd=tmp_path)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".ebyd-scan-*.part")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    _wait_for_stage(tmp_path)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
     result = json.loads((tmp_path / "r.json").read_text())
     assert result["verdict"] == "error" and result["removal"]["outcome"] == "error"
     assert process.returncode == 3
+
+
+def test_a_killed_run_leaves_a_hidden_folder_at_most(
+    start: Any, models: Path, digits_options: list[str], policy: Path, tmp_path: Path
+) -> None:
+    arguments = ["remove", models / BACKDOORED, *_options(digits_options, policy), "-o", "out.safetensors", "-q"]
+    process = start(*arguments, cwd=tmp_path)
+    _wait_for_stage(tmp_path)
+    process.kill()
+    process.communicate(timeout=60)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
 
 
 @pytest.mark.slow
