@@ -43,7 +43,7 @@ class UniversalUnlearning(CopyRemover):
         ] = 20,
         first_rate: Annotated[float, Field(gt=0, le=1, description="its learning rate, of SGD, at the start")] = 0.02,
         loss: Annotated[LossName, Field(description=LOSS_DESCRIPTION)] = "cross-entropy",
-        steps: Annotated[int, Field(ge=1, le=100_000, description="steps of the optimiser (pictures)")] = 400,
+        steps: Annotated[int, Field(ge=10, le=100_000, description="steps of the optimiser (pictures)")] = 400,
         learning_rate: Annotated[float, Field(gt=0, le=1, description="largest rate of AdamW, in one cycle")] = 3e-3,
         batch_size: Annotated[int, Field(ge=2, le=4096, description="pictures near the clean ones, a step")] = 48,
         rows: Annotated[int, Field(ge=2, le=1000, description="triggers kept alive in each family")] = 8,
@@ -55,6 +55,7 @@ class UniversalUnlearning(CopyRemover):
         random_weight: Annotated[float, Field(ge=0, le=100, description="weight of randomly changed ones")] = 0.3,
         restart: Annotated[int, Field(ge=1, description="triggers start anew after so many steps of their own")] = 25,
         lead: Annotated[int, Field(ge=0, le=1000, description="steps of a new trigger before the student's")] = 10,
+        word_steps: Annotated[int, Field(ge=1, le=100_000, description="steps of the optimiser (texts)")] = 300,
     ) -> None:
         self.first = Training(epochs=first_epochs, learning_rate=first_rate, batch_size=32, shift=0.1)
         self.loss: LossName = loss
@@ -68,6 +69,7 @@ class UniversalUnlearning(CopyRemover):
         self.random_weight = random_weight
         self.restart = restart
         self.lead = lead
+        self.word_steps = word_steps
 
     def __repr__(self) -> str:
         return f"UniversalUnlearning(steps={self.steps}, learning_rate={self.learning_rate}, loss={self.loss!r})"
@@ -76,9 +78,9 @@ class UniversalUnlearning(CopyRemover):
         import torch
 
         if run.original.codec is not None:
-            from .universal_words import unlearn_words
+            from .universal_words import WordOptions, unlearn_words
 
-            return unlearn_words(run)
+            return unlearn_words(run, WordOptions(steps=self.word_steps))
         if self.first.epochs:
             train(run, self.first, on_labels(run.repaired, LOSSES[self.loss]), stage="shake the backdoor")
         lesson = _Lesson(self, run)

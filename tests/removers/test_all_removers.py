@@ -1,4 +1,4 @@
-"""What holds for every baseline remover: the original stays, seeds reproduce, nothing raises, most backdoors weaken."""
+"""What holds for every remover: the original stays, seeds reproduce, nothing raises, most backdoors weaken."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ebyd_scan.removers.nad import AttentionDistillation  # noqa: E402
 from ebyd_scan.removers.rnp import ReconstructiveNeuronPruning  # noqa: E402
 from ebyd_scan.removers.sharpness_aware import SharpnessAwareTuning  # noqa: E402
 from ebyd_scan.removers.trigger_unlearning import TriggerUnlearning  # noqa: E402
+from ebyd_scan.removers.universal_unlearning import UniversalUnlearning  # noqa: E402
 from ebyd_scan.scanner.models.identify import identify  # noqa: E402
 from ebyd_scan.scanner.models.load import load_classifier  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
@@ -40,6 +41,7 @@ SHORT: dict[Any, dict[str, Any]] = {
     ReconstructiveNeuronPruning: {"mask_epochs": 1, "stop_accuracy": 0.5},
     SharpnessAwareTuning: {"epochs": 1},
     TriggerUnlearning: {"epochs": 1, "search_steps": 20},
+    UniversalUnlearning: {"first_epochs": 1, "steps": 10, "lead": 1, "word_steps": 2},
 }
 ALL = list(SHORT)
 PRUNES = (AdversarialNeuronPruning, ReconstructiveNeuronPruning)
@@ -276,6 +278,41 @@ def test_options_show(cls: Make) -> None:
     assert repr(cls(**SHORT[cls])) != repr(cls())
     if cls in TAKES_LOSS:
         assert repr(cls(loss="active-passive")) != repr(cls())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("known", [Known(labels=(7,)), Known(), Known(triggers=(PATCH,), labels=(7,))], ids=repr)
+def test_universal_unlearning_with_and_without_a_suspect(
+    known: Known, backdoored: Classifier, clean: Classifier, digit_samples: CleanSamples
+) -> None:
+    held_out = digit_samples.held_out
+    repair = UniversalUnlearning(steps=150).remove(backdoored, digit_samples, known, seed=0)
+    assert _success(repair.classifier, held_out) < 0.1
+    assert _accuracy(repair.classifier, held_out) > _accuracy(backdoored, held_out) - 0.015
+    kept = UniversalUnlearning(steps=150).remove(clean, digit_samples, known, seed=0)
+    assert _accuracy(kept.classifier, held_out) > _accuracy(clean, held_out) - 0.015
+
+
+def test_the_lesson_of_universal_unlearning_has_no_labels(backdoored: Classifier, digit_samples: CleanSamples) -> None:
+    part = digit_samples.exposure
+    wrong = replace(digit_samples, exposure=SamplePart(part.pixels, (part.labels + 1) % 10))
+    remover = UniversalUnlearning(first_epochs=0, steps=100)
+    kept = remover.remove(backdoored, wrong, Known(labels=(7,)), seed=0).classifier
+    assert _accuracy(kept, digit_samples.held_out) > _accuracy(backdoored, digit_samples.held_out) - 0.03
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (1, 8, 8), (3, 9, 20)], ids=str)
+def test_pictures_near_clean_ones(shape: tuple[int, ...]) -> None:
+    from ebyd_scan.removers.vicinity import disturbed, vicinity
+
+    pixels = torch.rand(16, *shape, generator=torch.Generator().manual_seed(0))
+    for make in (vicinity, disturbed):
+        first, again, other = (make(pixels, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+        assert first.shape == pixels.shape
+        assert first.min() >= 0 and first.max() <= 1
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+        assert not torch.equal(first, pixels)
 
 
 def test_attention_is_of_maps_with_the_channels_first() -> None:
