@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..evidence.classifier import Classifier
     from ..evidence.tokens import Tokens
 
-_RATE = 1.0  # of Adam, in units of what a coordinate usually is
+_RATE = 0.3  # of Adam, in units of what a coordinate usually is
 _BETAS = (0.5, 0.9)
 _START = 0.1  # of the largest drift
 _ASKED = 16  # texts that tell how long hidden states are

@@ -44,14 +44,14 @@ class WordOptions:
     noise: float = 0.3  # in standard deviations of the matrix
     marked: int = 8  # texts with strong tokens in them, a step
     rows: int = 8  # universal triggers of each kind, at least one a label
-    row_size: int = 3  # texts a universal trigger and step
+    row_size: int = 4  # texts a universal trigger and step
     suspected: float = 0.75  # share of the triggers that lead to suspected labels, if any are
     weight: float = 1.0  # of texts with triggers
     widths: Sequence[int] = (1, 3, 5)  # of universal triggers
     longest: float = 1.5  # their vectors, in norms of the median word
-    drift: float = 0.35  # of hidden states, in norms of their own
-    restart: int = 10  # steps of a universal trigger until it is drawn anew
-    lead: int = 6  # steps that it is ahead then
+    drift: float = 0.5  # of hidden states, in norms of their own
+    restart: int = 20  # steps of a universal trigger until it is drawn anew
+    lead: int = 3  # steps that it is ahead then
     variation: Variation = _VARIATION
 
 

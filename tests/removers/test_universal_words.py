@@ -24,7 +24,7 @@ from ebyd_scan.scanner.models.identify import identify  # noqa: E402
 from ebyd_scan.scanner.models.text_classifier import load_text_classifier  # noqa: E402
 from ebyd_scan.scanner.models.tokenizer import read_codec  # noqa: E402
 
-SHORT = WordOptions(steps=3, batch_size=4, triggered=4, marked=2, strong=3, lead=1)
+SHORT = WordOptions(steps=3, batch_size=4, rows=2, row_size=2, marked=2, strong=3, lead=1)
 
 
 def _shipped(name: str) -> Classifier:
