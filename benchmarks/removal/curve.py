@@ -2,7 +2,7 @@
 
     python -m ebyd_scan.benchmarks.removal.curve --data ../shared/data
 
-Each model is scanned and repaired with 1 to 50 clean samples a class, then with 50 of which a share has wrong labels, by
+Each model is scanned and repaired with 1 to 50 clean samples a class, then with 50 of which some have wrong labels, by
 universal unlearning and by fine-tuning, with cross-entropy and with the loss that is robust to such labels.
 """
 
