@@ -50,4 +50,4 @@ def test_wrong_labels_are_as_many_as_asked_and_all_wrong() -> None:
     noisy = with_wrong_labels(samples, 0.2, seed=1)
     assert int((noisy.exposure.labels != part.labels).sum()) == 20
     assert torch.equal(noisy.held_out.labels, part.labels)
-    assert 0 <= int(noisy.exposure.labels.min()) and int(noisy.exposure.labels.max()) < 10
+    assert int(noisy.exposure.labels.min()) >= 0 and int(noisy.exposure.labels.max()) < 10
