@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FamilyName = Literal["patch", "blend", "warp", "filter"]
 SEARCH_BATCH = 16  # samples a label and step
+MAX_ALL_LABELS = 20  # searched in one batch, as detection does
 
 
 class TriggerUnlearning(CopyRemover):
@@ -98,6 +99,10 @@ class TriggerUnlearning(CopyRemover):
             raise NotApplicable("no trigger is known, and for texts this method searches none of its own")
         from ..checks.trigger_inversion import invert_labels
 
+        if not run.known.labels and run.num_classes > MAX_ALL_LABELS:
+            raise NotApplicable(
+                f"no trigger and no label is known, and {run.num_classes} classes are too many to search for all"
+            )
         labels = run.known.labels or tuple(range(run.num_classes))
         found: list[KnownTrigger] = []
         for done, family in enumerate(self.families):

@@ -204,9 +204,10 @@ class _Lesson:
         others = [label for label in (NEXT, *labels) if label not in self.suspects]
         if family != "patch":  # all-to-all is searched among patches
             others = [label for label in others if label != NEXT]
-        count = round(self.how.suspected * rows) if self.suspects else 0
+        share = self.how.suspected if others else 1.0
+        count = round(share * rows) if self.suspects else 0
         chosen = [self.suspects[row % len(self.suspects)] for row in range(count)]
-        chosen += [others[row % len(others)] for row in range(rows - count)] if others else chosen[: rows - count]
+        chosen += [others[row % len(others)] for row in range(rows - count)]
         return torch.tensor(chosen)
 
 

@@ -86,6 +86,13 @@ def check_removal(request: ScanRequest, removal: Removal, inputs: Sequence[Path]
         raise UsageError(str(problem).replace(OPTION, removal.option, 1)) from None
     if artifact is None or artifact.format == "unknown":
         return
+    if shared := [
+        name for name in artifact.files if artifact.format == "onnx" and (removal.out.parent / name).exists()
+    ]:
+        raise UsageError(
+            f"{removal.option} {removal.out}: {shared[0]}, which {request.model} keeps weights in, lies "
+            "beside it already: name another folder"
+        )
     try:
         check_writable_format(artifact)
     except ScanError as problem:
@@ -157,10 +164,9 @@ class _Run:
 
     def _copied(self, result: ScanResult, said: Repaired) -> RemovalInfo:
         """A clean model is left as it is."""
-        model = result.model
-        artifact = Artifact.model_validate(
-            {**model.model_dump(include={"path", "format", "sha256"}), "size": 0, "files": model.files or {}}
-        )
+        artifact = identify(self.request.model, self.request.base_model)
+        if (artifact.sha256, artifact.files) != (result.model.sha256, result.model.files or {}):
+            raise ScanError(f"{artifact.path} is not what was scanned, so it was not copied")
         copied, notes = copy_model(artifact, self.staging, self.removal.out)
         reason = f"There is nothing to remove: the model passed, and what was written is a copy of it. {said.reason}"
         figures = RepairFigures(
@@ -180,9 +186,12 @@ class _Run:
         written = identify(self.staging)
         if (written.sha256, written.files) != (scanned.model.sha256, scanned.model.files or {}):
             raise ScanError("what was written has changed since it was scanned, so it was not kept")
-        accepted = chosen.accepted and fresh.verdict is Verdict.PASSED
+        changed = said.tensors_changed > 0 and written.sha256 != result.model.sha256
+        accepted = chosen.accepted and fresh.verdict is Verdict.PASSED and changed
         why = chosen.why
-        if chosen.accepted and not accepted:
+        if not changed:
+            why = "What was written has the weights that the model had."
+        elif chosen.accepted and not accepted:
             why = f"A scan of what was written is {fresh.verdict.value}: {fresh.reason}"
         figures = RepairFigures(
             accuracy_before=chosen.accuracy_before,
@@ -205,8 +214,13 @@ class _Run:
             reason=self._named(scanned.reason),
             score=finding.score if finding else None,
             label=finding.label if finding else None,
-            findings=[one.model_copy(update={"message": self._named(one.message)[:4000]}) for one in scanned.findings],
+            findings=[self._of_out(one) for one in scanned.findings],
         )
+
+    def _of_out(self, finding: Finding) -> Finding:
+        """The finding about the model as it will be called; no file shows its witness, whatever the worker said."""
+        witness = finding.witness.model_copy(update={"files": []}) if finding.witness else None
+        return finding.model_copy(update={"message": self._named(finding.message)[:4000], "witness": witness})
 
     def _named(self, text: str) -> str:
         """With the name that the staged model will have."""

@@ -48,7 +48,15 @@ class Scans:
         self.fresh = said.get("fresh", Outcome.PASSED)
         self.candidates: list[CandidateInfo] = said.get("candidates", [GOOD])
         self.repaired: Repaired | None = said.get(
-            "repaired", Repaired(outcome="removed", reason="All met.", method="fine-tuning", accuracy=0.95)
+            "repaired",
+            Repaired(
+                outcome="removed",
+                reason="All met.",
+                method="fine-tuning",
+                accuracy=0.95,
+                tensors_changed=3,
+                tensors_total=20,
+            ),
         )
         self.meanwhile: Callable[[Path], None] = said.get("meanwhile", lambda staging: None)
         self.requests: list[ScanRequest] = []
@@ -118,6 +126,13 @@ def test_removed(tmp_path: Path) -> None:
     assert result.timings == {"total": 4.0, "scan of what was written": 2.0}
     saved = json.loads(out.with_name("out.safetensors.provenance.json").read_text())
     assert saved["figures"]["accepted"] and "with seed 6 is passed" in saved["notes"][-1]
+
+
+def test_weights_that_did_not_change_are_no_repair(tmp_path: Path) -> None:
+    same = Repaired(outcome="removed", reason="All met.", method="fine-tuning", accuracy=0.95, tensors_total=20)
+    result, _ = _run(tmp_path, Scans(_policy(tmp_path), repaired=same))
+    assert result.verdict is Verdict.FAILED and result.removal and result.removal.outcome == "not-accepted"
+    assert "has the weights that the model had" in result.removal.reason
 
 
 @pytest.mark.parametrize("fresh", [Outcome.FAILED, Outcome.INCONCLUSIVE])

@@ -8,10 +8,10 @@ hard links, as in that hidden folder; the next run to the same OUT removes both.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +20,8 @@ from ....evidence.errors import ScanError
 from ....evidence.provenance import Provenance
 from ...reports.json_report import as_json
 from .out import check_free, left_by, provenance_path, there
+
+LOCK_SECONDS = 30  # waited for others that publish into the same folder
 
 
 @contextmanager
@@ -109,13 +111,22 @@ def _name(part: Path, place: Path) -> None:
 @contextmanager
 def _only_one(folder: Path) -> Iterator[bool]:
     """Alone among the runs that publish into `folder`; False where the file system has no locks. A kill unlocks."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # not on Windows
+        yield False
+        return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            alone = True
-        except OSError:
-            alone = False
+        alone, deadline = False, time.monotonic() + LOCK_SECONDS
+        while not alone and time.monotonic() < deadline:  # never for ever: somebody may hold it for other reasons
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                alone = True
+            except BlockingIOError:
+                time.sleep(0.05)
+            except OSError:
+                break
         yield alone
     finally:
         os.close(descriptor)

@@ -259,3 +259,17 @@ def test_the_original_is_not_touched(vit: Path) -> None:
     write_repaired(artifact, original, moved(original), vit.parent / "out")
     assert {path.name: path.read_bytes() for path in vit.iterdir()} == before
     assert all(tensor.equal(state[name]) for name, tensor in original.module.state_dict().items())
+
+
+def test_a_clean_folder_with_second_weights_is_copied_without_them(reviews: Path, tmp_path: Path) -> None:
+    from ebyd_scan.scanner.models.repaired.copy import copy_model
+    from safetensors.torch import load_file
+
+    torch.save(load_file(reviews / "model.safetensors"), reviews / "pytorch_model.bin")
+    artifact = identify(reviews)
+    copied, notes = copy_model(artifact, tmp_path / "copy", tmp_path / "out")
+    assert set(copied.files) == set(artifact.files) - {"pytorch_model.bin"}
+    assert "pytorch_model.bin" in notes[0]
+    (reviews / "config.json").write_text((reviews / "config.json").read_text() + "\n")
+    with pytest.raises(ScanError, match="was changed since"):
+        copy_model(artifact, tmp_path / "again", tmp_path / "out")
