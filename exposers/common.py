@@ -73,7 +73,6 @@ class CleanTaskStripper(ABC):
             The exposed classifier and its run. The trajectory holds, a step, accuracy and histogram just before the
             update; `before` and `after` are measured on all exposure samples with batch statistics.
         """
-        import torch
 
         started = time.perf_counter()
         run = Stripping(classifier.with_module(copy.deepcopy(classifier.module)), samples, seed, progress)
