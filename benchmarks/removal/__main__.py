@@ -13,11 +13,12 @@ from pathlib import Path
 import click
 
 from ...policies.plugins import REMOVERS, plugin_names
+from ..detection.measure import stored
 from ..zoo.build import LEARNED
 from ..zoo.cards import REPORTING
 from ..zoo.read import MODELS, models
 from . import table
-from .measure import AUTO, stored, work
+from .measure import AUTO, work
 
 
 @click.command()

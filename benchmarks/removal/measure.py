@@ -26,6 +26,7 @@ from ...policies.model import Policy
 from ...policies.plugins import build_checks, build_remover
 from ...scanner.expose import expose, run_check
 from ...scanner.repair import RepairOutcome, repair, suspected_labels
+from ..detection.measure import stored
 from ..zoo.build import make_attack
 from ..zoo.cards import CARDS
 from ..zoo.data import DATA_SETS, DataSet
@@ -81,13 +82,6 @@ class Truth:
         images, labels, module = self.images, self.labels, classifier.module
         asr = attack_success_rate(module, self.attack, images, labels, self.recipe) if self.attack else None
         return {"accuracy": accuracy(module, images, labels, self.recipe), "asr": asr}
-
-
-def stored(model: ZooModel, out: Path) -> dict[str, Any]:
-    """What is known about a model so far; only its card where nothing is."""
-    path = out / f"{model.name}.json"
-    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"card": model.card}
-    return known
 
 
 def work(model: ZooModel, data: Path, out: Path, per_class: int, seed: int, methods: Sequence[str]) -> str:
