@@ -20,6 +20,7 @@ class BackdoorLabel:
 
     id: ClassVar[str] = "backdoor-label"
     stage: ClassVar[Literal["file", "model", "exposure"]] = "exposure"
+    tier: ClassVar[Literal["exposure"]] = "exposure"  # reads what exposing has shown and costs nothing
 
     def __init__(
         self,

@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 SMALL = 5e7
 
 
-def prepare_torch(seed: int) -> None:
-    """Import torch and seed its global generator. Raises MissingExtra where it is not installed."""
+def prepare_torch(seed: int, threads: int | None = None) -> None:
+    """Import torch, seed its global generator, and take no more than `threads` of the CPU.
+
+    Raises:
+        MissingExtra: torch is not installed.
+    """
     try:
         import torch
     except ModuleNotFoundError:
         raise MissingExtra("torch", "torch") from None
     torch.manual_seed(seed)
+    if threads is not None and threads < torch.get_num_threads():
+        torch.set_num_threads(threads)
 
 
 def resolve_device(wanted: str) -> str:

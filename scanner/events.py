@@ -113,6 +113,7 @@ class ErrorEvent(_Event):
     kind: Literal["error"] = "error"
     message: str = Field(max_length=4000)
     usage: bool = False  # the command line is wrong, not the model
+    again: bool = False  # the same scan may end otherwise another time: memory, a missing package, a file in change
 
 
 class DoneEvent(_Event):

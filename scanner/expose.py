@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING
 
 from ..evidence.context import Check, Evidence, Progress
@@ -18,13 +18,22 @@ if TYPE_CHECKING:
 
 
 def expose(
-    policy: Policy, classifier: Classifier, samples: CleanSamples, *, seed: int, stage: str, progress: Progress
+    policy: Policy,
+    classifier: Classifier,
+    samples: CleanSamples,
+    *,
+    seed: int,
+    stage: str,
+    progress: Progress,
+    known: Container[int] = (),
 ) -> Iterator[Exposure]:
-    """An exposure a seed, each when it is done."""
+    """An exposure a seed, each when it is done; none of the seeds that are `known`."""
     classifier = to_expose(classifier, samples)
     exposer = build_exposer(policy)
     seeds = [1000 * seed + index for index in range(policy.exposure.seeds)]
     for number, one in enumerate(seeds, 1):
+        if one in known:
+            continue
 
         def show(_: str, done: int, total: int, number: int = number) -> None:
             progress(f"{stage}, run {number} of {len(seeds)}", done, total)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 
 import psutil
+
+from .launch import Worker
 
 
 class Family:
     """Watches a worker that leads a process group of its own."""
 
-    def __init__(self, worker: subprocess.Popen[bytes]) -> None:
+    def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._root = psutil.Process(worker.pid)
         self._seen: dict[int, psutil.Process] = {}

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..policies.model import Policy
 from .planted import PlantOrder
 from .removal_order import RemovalOrder
+from .tiers import Part
 
 TEXT_TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 """Suffixes of samples that are texts."""
@@ -50,6 +51,8 @@ class ScanRequest(BaseModel):
     text: TextOptions = TextOptions()  # where the samples are texts
     plant: PlantOrder | None = None  # a backdoor to plant in the loaded model first (selftest)
     removal: RemovalOrder | None = None  # repair the model after the checks
+    part: Part | None = None  # of a scan that is done in parts; None: all of it
+    threads: int | None = Field(None, ge=1)  # of the CPU, at most; None: as many as torch takes
 
     @property
     def of_texts(self) -> bool:

@@ -25,6 +25,7 @@ from .inputs import inputs_of
 from .models.arch_args import trusted_modules
 from .repair_stage import carry_out, check_repairable
 from .request import ScanRequest
+from .tiers import FileChanged, is_due
 
 if TYPE_CHECKING:
     from ..evidence.classifier import Classifier
@@ -37,13 +38,15 @@ Emit = Callable[[events.Event], None]
 
 
 def scan(request: ScanRequest, emit: Emit) -> None:
-    """Scan one model as the request says.
+    """Scan one model as the request says; of a scan in parts only this part, and nothing that is known already.
 
     Raises:
+        FileChanged: the file is not what the parts before have seen.
         ScanError: the file, the samples, the architecture or the reference cannot be used; what was found before has
             been told.
     """
-    checks = build_checks(request.policy)
+    part = request.part
+    checks = [check for check in build_checks(request.policy) if is_due(check, part)]
     with _timed("read file", emit):
         artifact = _identify(request, emit)
         evidence = Evidence(
@@ -53,19 +56,20 @@ def scan(request: ScanRequest, emit: Emit) -> None:
             trusted_modules=trusted_modules(request.architecture),
             progress=lambda stage, done, total: emit(events.ProgressEvent(stage=stage, done=done, total=total)),
         )
-    evidence = _run_checks(checks, "file", evidence, emit)
+    known = part.findings if part else ()
+    evidence = _run_checks(checks, "file", evidence, emit, known)
     if reason := _stops(evidence.findings, "the file check stopped the scan before the file was loaded"):
         emit(events.StoppedEvent(reason=reason))
         return
     if all(check.stage == "file" for check in checks):
         return
-    if request.reference:
+    if request.reference and (part is None or part.tier == "search"):
         with _timed("read reference", emit):
             evidence = replace(
                 evidence, reference_artifact=_identify_reference(request, request.reference, checks, evidence)
             )
 
-    prepare_torch(request.seed)  # not before: a hostile file is refused without it, and in a second
+    prepare_torch(request.seed, request.threads)  # not before: a hostile file is refused without it, and in a second
     device = resolve_device(request.device)
     with _timed("load samples", emit):
         inputs = inputs_of(request, artifact)
@@ -93,23 +97,25 @@ def scan(request: ScanRequest, emit: Emit) -> None:
     if evidence.reference_artifact:
         with _timed("load reference", emit):
             evidence = replace(evidence, reference=_load_reference(request, evidence, evidence.reference_artifact))
-    evidence = _run_checks(checks, "model", evidence, emit)
+    evidence = _run_checks(checks, "model", evidence, emit, known)
     if reason := _stops(evidence.findings, "exposing it would only measure noise"):
         emit(events.StoppedEvent(reason=reason))
         return
     if any(check.stage == "exposure" for check in checks):
+        runs = {run.seed: run for run in part.exposures} if part else {}
         with _timed("expose", emit):
-            for exposure in _expose(request, evidence, classifier, "expose"):
+            for exposure in _expose(request, evidence, classifier, "expose", known=frozenset(runs)):
                 emit(events.ExposureEvent(run=exposure.run))
                 if request.removal and exposure.run.converged and to_expose(classifier, samples) is classifier:
                     exposed.append(exposure.classifier)
-                evidence = replace(evidence, exposures=(*evidence.exposures, exposure.run))
+                runs[exposure.run.seed] = exposure.run
+        evidence = replace(evidence, exposures=tuple(runs[seed] for seed in sorted(runs)))
         if evidence.reference and not classifier.codec:  # texts are compared by words
             with _timed("expose reference", emit):
                 made = _expose(request, evidence, evidence.reference, "expose reference")
-                runs = () if evidence.is_reference else tuple(exposure.run for exposure in made)
-                evidence = replace(evidence, reference_exposures=runs or evidence.exposures)
-        evidence = _run_checks(checks, "exposure", evidence, emit)
+                others = () if evidence.is_reference else tuple(exposure.run for exposure in made)
+                evidence = replace(evidence, reference_exposures=others or evidence.exposures)
+        evidence = _run_checks(checks, "exposure", evidence, emit, known)
     if request.removal:
         with _timed("repair", emit):
             carry_out(request, evidence, triggers, exposed, emit)
@@ -120,6 +126,9 @@ def _identify(request: ScanRequest, emit: Emit) -> Artifact:
 
     artifact = identify(request.model, request.base_model)
     check_adapter(artifact)
+    part = request.part
+    if part and part.sha256 and (artifact.sha256, artifact.files) != (part.sha256, part.files):
+        raise FileChanged(f"{request.model} has changed since its scan began: scan it again once it stays as it is")
     emit(events.ModelEvent(model=_model_info(artifact, request.architecture)))
     return artifact
 
@@ -164,10 +173,18 @@ def _plant(request: ScanRequest, classifier: Classifier, samples: CleanSamples, 
     return f"the planted backdoor did not take: {planted.why_not}" if planted.why_not else None
 
 
-def _expose(request: ScanRequest, evidence: Evidence, classifier: Classifier, stage: str) -> Iterator[Exposure]:
+def _expose(
+    request: ScanRequest, evidence: Evidence, classifier: Classifier, stage: str, known: frozenset[int] = frozenset()
+) -> Iterator[Exposure]:
     assert evidence.samples
     return expose(
-        request.policy, classifier, evidence.samples, seed=request.seed, stage=stage, progress=evidence.progress
+        request.policy,
+        classifier,
+        evidence.samples,
+        seed=request.seed,
+        stage=stage,
+        progress=evidence.progress,
+        known=known,
     )
 
 
@@ -250,15 +267,20 @@ def _words_keeper(samples: CleanSamples, emit: Emit) -> KeepWords:
     return keep
 
 
-def _run_checks(checks: list[Check], stage: str, evidence: Evidence, emit: Emit) -> Evidence:
+def _run_checks(
+    checks: list[Check], stage: str, evidence: Evidence, emit: Emit, known: Sequence[Finding] = ()
+) -> Evidence:
+    told = {finding.check: finding for finding in known}
     for check in checks:
         if check.stage != stage:
             continue
-        started = time.perf_counter()
-        with _timed(check.id, emit):
-            finding = run_check(check, evidence)
-        finding = finding.model_copy(update={"seconds": time.perf_counter() - started})
-        emit(events.FindingEvent(finding=finding))
+        finding = told.get(check.id)
+        if finding is None:
+            started = time.perf_counter()
+            with _timed(check.id, emit):
+                finding = run_check(check, evidence)
+            finding = finding.model_copy(update={"seconds": time.perf_counter() - started})
+            emit(events.FindingEvent(finding=finding))
         evidence = replace(evidence, findings=(*evidence.findings, finding))
     return evidence
 

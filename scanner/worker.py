@@ -15,10 +15,11 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from ..evidence.errors import ScanError, UsageError
+from ..evidence.errors import MissingExtra, ScanError, UsageError
 from . import events
 from .request import ScanRequest
 from .scan import Emit, scan
+from .tiers import FileChanged
 
 
 def main() -> None:
@@ -53,21 +54,23 @@ def _answer(request: ScanRequest, emit: Emit) -> events.Event:
     except UsageError as problem:
         return events.ErrorEvent(message=_clip(str(problem)), usage=True)
     except ScanError as problem:
-        return events.ErrorEvent(message=_clip(str(problem)))
+        again = isinstance(problem, MissingExtra | FileChanged)
+        return events.ErrorEvent(message=_clip(str(problem)), again=again)
     except ValidationError as problem:
         return events.ErrorEvent(message=_clip(f"a check gave an invalid finding: {problem}"))
     except Exception as problem:
         if _out_of_memory(problem):
             return events.ErrorEvent(
                 message=f"{request.model}: the scan needs more than the memory limit of "
-                f"{request.policy.limits.memory:g} GiB; raise it with --memory or in the policy"
+                f"{request.policy.limits.memory:g} GiB; raise it with --memory or in the policy",
+                again=True,
             )
         import traceback
 
         traceback.print_exc()
         text = str(problem).strip().splitlines()
         detail = f"{type(problem).__name__}: {text[0] if text else ''}"
-        return events.ErrorEvent(message=_clip(f"{request.model}: the scan broke: {detail}"))
+        return events.ErrorEvent(message=_clip(f"{request.model}: the scan broke: {detail}"), again=True)
     return events.DoneEvent()
 
 
