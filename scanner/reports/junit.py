@@ -36,6 +36,8 @@ _MAX_BODY = 20_000  # characters
 _MAX_VALUE = 1000  # characters of a property
 _MAX_PROPERTIES = 2000  # of a suite
 _MAX_CASES = 500  # of a suite: a policy has a dozen checks
+_FEW_PROPERTIES = 6  # of a suite without figures: verdict, reason, version, digest, format, architecture
+_SHORT_MESSAGE = 300  # characters, likewise
 
 
 def render(given: Given) -> str:
@@ -67,23 +69,46 @@ def to_xml(suites: Sequence[junit_xml.TestSuite]) -> str:
 
 
 def _suite(index: int, result: ScanResult, inconclusive_as: InconclusiveAs) -> junit_xml.TestSuite:
+    return suite_of_result(index, result, inconclusive_as, name=result.model.path, place=result.model.path)
+
+
+def suite_of_result(
+    index: int, result: ScanResult, inconclusive_as: InconclusiveAs, *, name: str, place: str, figures: bool = True
+) -> junit_xml.TestSuite:
+    """The suite of one scanned model.
+
+    Args:
+        index: its id.
+        result: what a reader is to see; of a repaired model that decides, the repaired one's.
+        inconclusive_as: see `to_junit`.
+        name: of the suite.
+        place: what the class name of its cases names the model by.
+        figures: without them the suite has only its first properties and the cases have no text.
+    """
     package = one_line(f"ebyd_scan.{result.policy.name}")[:_MAX_NAME]
     as_failure = inconclusive_as == "failure" and result.verdict is not Verdict.PASSED
-    cases, named = cases_of(result.findings, class_name(package, result.model.path), as_failure)
+    findings = result.findings if figures else [_bare(finding) for finding in result.findings]
+    cases, named = cases_of(findings, class_name(package, place), as_failure)
     if not _agrees(cases, result.verdict, inconclusive_as):
-        case = junit_xml.TestCase("verdict", class_name(package, result.model.path))
+        case = junit_xml.TestCase("verdict", class_name(package, place))
         tell(case, Outcome(result.verdict.value), result.reason, result.reason, inconclusive_as == "failure")
         cases.append(case)
-    rows = _properties(result, named)[:_MAX_PROPERTIES]
+    rows = _properties(result, named)[: _MAX_PROPERTIES if figures else _FEW_PROPERTIES]
     return suite_of(
         index,
-        result.model.path,
+        name,
         cases,
         package=package,
         timestamp=timestamp(result.started),
         properties={one_line(name)[:_MAX_NAME]: printable(value[:_MAX_VALUE]) for name, value in rows},
         stdout=printable(f"{result.verdict.value}: {result.reason[:_MAX_BODY]}", keep="\n"),
     )
+
+
+def _bare(finding: Finding) -> Finding:
+    """Its outcome and the beginning of its message."""
+    bare = {"message": finding.message[:_SHORT_MESSAGE], "metrics": {}, "witness": None, "label_name": None}
+    return finding.model_copy(update=bare)
 
 
 def suite_of(index: int, path: str, cases: list[junit_xml.TestCase], **more: Any) -> junit_xml.TestSuite:
