@@ -18,19 +18,13 @@ from ...policies.parse import Path as KeyPath
 from ...policies.plugins import suggest
 from ...policies.yaml_file import document_of, mistakes, read_bytes
 from ..models.arch_args import parse_architecture
-from .model import ONLY_ON_COMMAND_LINE, PROJECT_FILE, Defaults, ModelEntry, Project, ReportPaths
+from .model import ONLY_ON_COMMAND_LINE, PROJECT_FILE, Defaults, ModelEntry, Options, Project, ReportPaths
 
 KIND = "project file"
 MAX_EVENTS = 40_000
-# Beside model, policy and reports.
-_PATHS = (
-    "samples",
-    "classes",
-    "base_model",
-    "reference",
-    "witness_dir",
-    "remove_to",
-)  # beside model, policy and reports
+_PATHS = ("samples", "classes", "base_model", "reference")  # beside model, policy and reports
+_OPTION = {"classes": "classes_file", "policy": "policy_name"}  # where `read_request` has another name
+_NEVER_NONE = ("policy", "device", "seed")  # "none" is then what the command has without them
 
 
 @dataclass(frozen=True)
@@ -140,34 +134,56 @@ def _option(entry: ModelEntry, defaults: Defaults, name: str) -> Any:
 
 
 def _entry(entry: ModelEntry, defaults: Defaults, folder: Path) -> ScanEntry:
-    said = {name: _option(entry, defaults, name) for name in Defaults.model_fields}
-    paths = {name: _path(folder, said[name], entry.name) for name in _PATHS}
-    size, policy = said["size"], said["policy"] or built_in_names()[0]
+    said = {name: _option(entry, defaults, name) for name in Options.model_fields}
     options = {
-        "model": _path(folder, entry.model, entry.name),
-        "samples": paths["samples"],
-        "classes_file": paths["classes"],
-        "architecture": _architecture(folder, said["architecture"]),
-        "arch_args": said["arch_args"] or {},
-        "mean": _tuple(said["mean"]),
-        "std": _tuple(said["std"]),
-        "size": (size, size) if isinstance(size, int) else _tuple(size),
-        "policy_name": policy if policy in built_in_names() else str(folder / policy),
-        "device": said["device"] or "auto",
-        "seed": said["seed"] or 0,
-        "timeout": said["timeout"],
-        "memory": said["memory"],
-        "base_model": paths["base_model"],
-        **{name: said[name] for name in ("text_column", "pair_column", "label_column", "max_length")},
+        "model": path_of(folder, entry.model, entry.name),
+        "policy_name": built_in_names()[0],
+        "device": "auto",
+        "seed": 0,
+        **options_of(said, folder, entry.name),
     }
+    reference = options.pop("reference")
     return ScanEntry(
         entry.name,
         options,
         _reports(entry, defaults, folder),
-        paths["witness_dir"],
-        reference=paths["reference"],
-        remove_to=paths["remove_to"],
+        path_of(folder, _option(entry, defaults, "witness_dir"), entry.name),
+        reference=reference,
+        remove_to=path_of(folder, _option(entry, defaults, "remove_to"), entry.name),
     )
+
+
+def said_by(part: Options) -> dict[str, Any]:
+    """What a part of a file says, by field of `Options`: also None where it says "none" (`mean:`)."""
+    return {name: getattr(part, name) for name in Options.model_fields if name in part.model_fields_set}
+
+
+def options_of(said: Mapping[str, Any], folder: Path, name: str) -> dict[str, Any]:
+    """The options of `read_request`, for those of the fields of `Options` that are said.
+
+    Args:
+        folder: where the file lies whose paths they are.
+        name: the model's, for `{name}` in paths.
+    """
+    return {
+        _OPTION.get(field, field): _value(field, value, folder, name)
+        for field, value in said.items()
+        if value is not None or field not in _NEVER_NONE
+    }
+
+
+def _value(field: str, value: Any, folder: Path, name: str) -> Any:
+    if field in _PATHS:
+        return path_of(folder, value, name)
+    if field == "architecture":
+        return _architecture(folder, value)
+    if field == "arch_args":
+        return value or {}
+    if field == "policy":
+        return value if value in built_in_names() else str(folder / value)
+    if field == "size" and isinstance(value, int):
+        return value, value
+    return _tuple(value) if field in ("mean", "std", "size") else value
 
 
 def _reports(entry: ModelEntry, defaults: Defaults, folder: Path) -> dict[str, Path]:
@@ -182,7 +198,8 @@ def _reports(entry: ModelEntry, defaults: Defaults, folder: Path) -> dict[str, P
     return found
 
 
-def _path(folder: Path, value: str | None, name: str) -> Path | None:
+def path_of(folder: Path, value: str | None, name: str) -> Path | None:
+    """A path of a file in `folder`, with the model's name in place of `{name}`."""
     return None if value is None else folder / value.replace("{name}", name)
 
 

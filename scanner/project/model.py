@@ -91,8 +91,8 @@ ReportPaths: type[_Part] = create_model(
 )
 
 
-class Defaults(_Part):
-    """Options for every model that does not say otherwise."""
+class Options(_Part):
+    """Options of a scan that a file may set."""
 
     samples: _Path | None = Field(None, description="clean labelled samples: a folder, an .npz or a table of texts")
     classes: _Path | None = Field(None, description="classes.txt that maps class folders to indices")
@@ -118,9 +118,6 @@ class Defaults(_Part):
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(None, description="seed of every random draw")
     timeout: Annotated[float, Field(gt=0, le=1e9)] | None = Field(None, description="seconds the scan may take")
     memory: Annotated[float, Field(gt=0, le=1e9)] | None = Field(None, description="GiB the scan may use")
-    reports: ReportPaths | None = Field(None, description="files for reports, by format")
-    witness_dir: _Path | None = Field(None, description="folder for recovered triggers")
-    remove_to: _Path | None = Field(None, description="new file or folder for the repaired model")
 
     @field_validator("seed", "max_length", "size", mode="before")
     @classmethod
@@ -135,6 +132,14 @@ class Defaults(_Part):
         if value is not None and not all(map(math.isfinite, _numbers(value))):
             raise ValueError("must be finite")
         return value
+
+
+class Defaults(Options):
+    """Options for every model that does not say otherwise."""
+
+    reports: ReportPaths | None = Field(None, description="files for reports, by format")
+    witness_dir: _Path | None = Field(None, description="folder for recovered triggers")
+    remove_to: _Path | None = Field(None, description="new file or folder for the repaired model")
 
 
 class ModelEntry(Defaults):
