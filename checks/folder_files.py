@@ -38,6 +38,8 @@ _DISTRIBUTED: Final = ".metadata"
 _PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _WEIGHTS: Final = ("pytorch_model", "adapter_model")  # what these begin with, loaders unpickle
 _ELSEWHERE: Final = {"tf_model.h5": "TensorFlow's", "flax_model.msgpack": "Flax's", "model.onnx": "ONNX's"}
+WHOLE: Final = (SAFETENSORS, PICKLED, SAFETENSORS + _INDEX, PICKLED + _INDEX)
+"""Any of these says that the folder holds a model's weights, not an adapter's."""
 _MAX_JSON: Final = 64 << 20  # bytes
 _MAX_SHARDS: Final = 2000
 # What some tool or other unpickles, also out of folders within the folder: `1_Dense/pytorch_model.bin`, `optimizer.pt`.
@@ -172,8 +174,7 @@ def is_adapter_folder(folder: Path) -> bool:
 
     A config.json may lie beside them: its class names are read.
     """
-    whole = (SAFETENSORS, PICKLED, SAFETENSORS + _INDEX, PICKLED + _INDEX)
-    return (folder / ADAPTER_CONFIG).is_file() and not any((folder / name).is_file() for name in whole)
+    return (folder / ADAPTER_CONFIG).is_file() and not any((folder / name).is_file() for name in WHOLE)
 
 
 def weights_format(path: Path) -> Format | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import yaml
 
@@ -50,11 +50,13 @@ def at(mark: Mark | None, sentence: str) -> Problem:
     return Problem(sentence, mark.line + 1, mark.column + 1) if mark else Problem(sentence)
 
 
-def parse(text: str, kind: str = "policy", *, max_events: int = MAX_EVENTS) -> Document:
+def parse(text: str, kind: str = "policy", *, max_events: int = MAX_EVENTS, fast: bool = False) -> Document:
     """Read one YAML document; what is wrong with it is in `problems`, and `data` counts only where there are none.
 
-    `kind` is what the document should be, for the sentences.
+    `kind` is what the document should be, for the sentences. `fast` is for documents of tens of thousands of lines:
+    libyaml reads them where it is there, and says what is no YAML in words of its own.
     """
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader) if fast else yaml.SafeLoader
     document = Document()
     bad = yaml.reader.Reader.NON_PRINTABLE.search(text)
     if bad:
@@ -63,9 +65,9 @@ def parse(text: str, kind: str = "policy", *, max_events: int = MAX_EVENTS) -> D
         document.problems.append(Problem(f"character U+{ord(bad.group()):04X} is not allowed", line, column))
         return document
     try:
-        problem = _refuse(text, kind, max_events)
+        problem = _refuse(text, kind, max_events, loader)
         if problem is None:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            root = yaml.compose(text, Loader=loader)
             if root is not None:
                 document.data = _plain(root, (), document)
             return document
@@ -79,10 +81,10 @@ def parse(text: str, kind: str = "policy", *, max_events: int = MAX_EVENTS) -> D
     return document
 
 
-def _refuse(text: str, kind: str, max_events: int) -> Problem | None:
+def _refuse(text: str, kind: str, max_events: int, loader: Any) -> Problem | None:
     """Aliases, anchors, further documents, deep nesting and endless lists, seen before anything is built from them."""
     depth = documents = 0
-    for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+    for count, event in enumerate(yaml.parse(text, Loader=loader)):
         if count == max_events:
             return at(event.start_mark, f"goes on for longer than any {kind} does")
         if isinstance(event, yaml.DocumentStartEvent):

@@ -12,8 +12,8 @@ MAX_BYTES = 1 << 20
 MAX_TOLD = 50
 
 
-def read_bytes(name: str, kind: str = "policy", *, missing: str = "") -> bytes:
-    """The bytes of a regular file of at most 1 MiB.
+def read_bytes(name: str, kind: str = "policy", *, missing: str = "", limit: int = MAX_BYTES) -> bytes:
+    """The bytes of a regular file of at most `limit`, 1 MiB.
 
     Args:
         kind: what it should be, for the sentences.
@@ -31,29 +31,39 @@ def read_bytes(name: str, kind: str = "policy", *, missing: str = "") -> bytes:
         if not path.is_file():
             raise UsageError(f"{name}: is not a regular file")
         with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+            data = stream.read(limit + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(f"{name}: cannot be read: {reason}") from error
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"{name}: is larger than 1 MiB, which no {kind} is")
+    if len(data) > limit:
+        raise UsageError(f"{name}: is larger than {limit >> 20} MiB, which no {kind} is")
     return data
 
 
-def document_of(data: bytes, name: str, kind: str = "policy", *, max_events: int = MAX_EVENTS) -> Document:
-    """The YAML document in `data`; what is wrong with it is in its `problems`.
+def document_of(
+    data: bytes, name: str, kind: str = "policy", *, max_events: int = MAX_EVENTS, fast: bool = False
+) -> Document:
+    """The YAML document in `data`; what is wrong with it is in its `problems`. `fast` as in `parse`.
 
     Raises:
         UsageError: it is no text.
     """
+    return parse(text_of(data, name, "YAML"), kind, max_events=max_events, fast=fast)
+
+
+def text_of(data: bytes, name: str, language: str) -> str:
+    """The bytes of a file as text, without a byte order mark.
+
+    Raises:
+        UsageError: they are none.
+    """
     if b"\0" in data:
-        raise UsageError(f"{name}: is a binary file, not YAML text")
+        raise UsageError(f"{name}: is a binary file, not {language} text")
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{name}:{line}: is not UTF-8 text") from error
-    return parse(text, kind, max_events=max_events)
 
 
 def mistakes(name: str, problems: Iterable[Problem]) -> UsageError:
@@ -66,5 +76,5 @@ def mistakes(name: str, problems: Iterable[Problem]) -> UsageError:
 
 
 def _line(name: str, problem: Problem) -> str:
-    place = f"{name}:{problem.line}:{problem.column}" if problem.line else name
+    place = ":".join(str(part) for part in (name, problem.line, problem.column) if part)
     return f"{place}: {problem.sentence}"

@@ -10,7 +10,15 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from ...checks.folder_files import ADAPTER_CONFIG, CONFIG, folder_files, is_adapter_folder, is_model_folder, read_json
+from ...checks.folder_files import (
+    ADAPTER_CONFIG,
+    CONFIG,
+    folder_files,
+    is_adapter_folder,
+    is_model_folder,
+    read_json,
+    weight_files,
+)
 from ...checks.pickle_walk import walk_pickle
 from ...checks.tar_layout import is_tar
 from ...checks.text import shown
@@ -20,7 +28,7 @@ from ...evidence.errors import ScanError, UsageError
 
 _CHUNK: Final = 1 << 20
 _LEGACY_MAGIC: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.serialization.MAGIC_NUMBER, pickled
-_OTHERS: Final = {  # suffix -> what to do
+OTHERS: Final = {  # suffix -> what to do
     ".h5": "is a Keras file, not a PyTorch model",
     ".keras": "is a Keras file, not a PyTorch model",
     ".gguf": "is a GGUF file, not a PyTorch classifier",
@@ -33,8 +41,8 @@ _NAME: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _EXPORT: Final = re.compile(r"(?:[^/]+/)?(?:archive_format|models/[^/]+\.json|serialized_exported_program\.json)")
 
 
-def _open(path: Path) -> int:
-    """A file descriptor of a regular file; a fifo does not block, a device is not read."""
+def open_regular(path: Path) -> int:
+    """A file descriptor of a regular file; a fifo does not block, a device is not read. Raises ScanError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except FileNotFoundError:
@@ -56,7 +64,8 @@ def _directory(path: Path) -> ScanError:
     return ScanError(f"{path} is a folder without a config.json: pass the model file inside it")
 
 
-def _zip_format(path: Path) -> Format:
+def zip_format(path: Path) -> Format:
+    """Which model a zip archive is, by the names in it; `unknown` where it is none. Raises ScanError if broken."""
     with path.open("rb") as file:
         problem = directory_problem(file, Limits())
     if problem:
@@ -75,6 +84,8 @@ def _zip_format(path: Path) -> Format:
 
 
 def _format(path: Path, head: bytes, size: int) -> Format:
+    if not size:
+        raise ScanError(f"{path} is empty: check the step that wrote it")
     length = int.from_bytes(head[:8], "little")
     if path.suffix == ".safetensors" or (head[8:9] == b"{" and length < size):
         return "safetensors"
@@ -82,10 +93,10 @@ def _format(path: Path, head: bytes, size: int) -> Format:
         raise ScanError(f"{path} is a Git LFS pointer, not the model itself: run `git lfs pull`")
     if path.suffix == ".onnx":  # no magic number: whether it is one is the reader's to say
         return "onnx"
-    if path.suffix in _OTHERS:
-        raise ScanError(f"{path} {_OTHERS[path.suffix]}")
+    if path.suffix in OTHERS:
+        raise ScanError(f"{path} {OTHERS[path.suffix]}")
     if head.startswith(b"PK\x03\x04"):
-        return _zip_format(path)
+        return zip_format(path)
     if is_tar(head):
         return "unknown"
     if head[:1] == b"\x80" and _LEGACY_MAGIC in head[:32]:
@@ -105,7 +116,7 @@ def _format(path: Path, head: bytes, size: int) -> Format:
 
 def _digest(path: Path) -> tuple[str, int, bytes]:
     """SHA-256, size and first bytes of a regular file. Raises ScanError."""
-    return _hashed(_open(path), path)
+    return _hashed(open_regular(path), path)
 
 
 def _hashed(descriptor: int, path: Path) -> tuple[str, int, bytes]:
@@ -188,23 +199,50 @@ def identify(path: Path, base: Path | None = None) -> Artifact:
             _check_base(path, base)
         if path.is_dir() and is_model_folder(path):
             return _folder(path, base)
-    except OSError as error:  # no permission to look, a name too long
-        raise ScanError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
     sha256, size, head = _digest(path)
-    if not size:
-        raise ScanError(f"{path} is empty: check the step that wrote it")
     format_ = _format(path, head, size)
     files, more = _beside(path) if format_ == "onnx" else ({}, 0)
     return Artifact(path=path, format=format_, sha256=sha256, size=size + more, files=files)
 
 
+def format_of(path: Path, base: Path | None = None) -> Format:
+    """The format that `identify` would tell, without a digest: little more than the first bytes are read.
+
+    Raises ScanError and UsageError as `identify` does, as far as this can be seen so.
+    """
+    try:
+        if base:
+            _check_base(path, base)
+        if path.is_dir() and is_model_folder(path):
+            weight_files(path)
+            return "huggingface"
+        with os.fdopen(open_regular(path), "rb") as file:
+            size, head = os.fstat(file.fileno()).st_size, file.read(512)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return _format(path, head, size)
+
+
+def _unreadable(path: Path, error: OSError) -> ScanError:
+    """No permission to look, a name too long."""
+    return ScanError(f"{path} cannot be read ({error.strerror}): check its permissions")
+
+
 def check_adapter(artifact: Artifact) -> None:
     """Raises UsageError for an adapter without its base model. The one that it names is no more than told."""
-    if artifact.base or artifact.format != "huggingface" or not is_adapter_folder(artifact.path):
+    if artifact.base is None and artifact.format == "huggingface":
+        check_no_adapter(artifact.path)
+
+
+def check_no_adapter(folder: Path) -> None:
+    """Raises UsageError for the folder of an adapter, which says that its base model has to be given."""
+    if not is_adapter_folder(folder):
         return
-    named = read_json(artifact.path / ADAPTER_CONFIG).get("base_model_name_or_path")
+    named = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
     told = f" ({shown(named)}, as it says)" if isinstance(named, str) and named else ""
     raise UsageError(
-        f"{artifact.path} is an adapter, which changes the weights of another model{told}: give the folder of that "
+        f"{folder} is an adapter, which changes the weights of another model{told}: give the folder of that "
         "model with --base-model"
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ...evidence.errors import UsageError
 from ...policies.explain import explain
@@ -21,6 +21,7 @@ from ..models.arch_args import parse_architecture
 from .model import ONLY_ON_COMMAND_LINE, PROJECT_FILE, Defaults, ModelEntry, Options, Project, ReportPaths
 
 KIND = "project file"
+Model = TypeVar("Model", bound=BaseModel)
 MAX_EVENTS = 40_000
 _PATHS = ("samples", "classes", "base_model", "reference")  # beside model, policy and reports
 _OPTION = {"classes": "classes_file", "policy": "policy_name"}  # where `read_request` has another name
@@ -63,59 +64,75 @@ def entries_of(data: bytes, path: Path) -> list[ScanEntry]:
 def _project(document: Document) -> tuple[Project | None, list[Problem]]:
     if document.data is None:
         return None, [Problem("is empty; `ebyd-scan init` writes one to start from")]
+    project, problems = validated(document, Project, KIND, keys_of(document))
+    if project is None:
+        return None, problems
+    return project, repeated(project, document) + _incomplete(project, document)
+
+
+def validated(
+    document: Document, model: type[Model], kind: str, keys: Mapping[KeyPath, list[str]]
+) -> tuple[Model | None, list[Problem]]:
+    """The document as a model; all that is wrong with it where it is none.
+
+    Args:
+        kind: what the file should be, for the sentences.
+        keys: the valid keys of every mapping, for the nearest valid name.
+    """
     if not isinstance(document.data, dict):
-        return None, [at(document.values[()], f"a {KIND} is a mapping of keys to values at its top level")]
-    models = document.data.get("models")
-    entries = models if isinstance(models, list) else []
-    forbidden = _forbidden(document, len(entries))
+        return None, [at(document.values.get(()), f"a {kind} is a mapping of keys to values at its top level")]
+    forbidden = _forbidden(document, kind, keys)
     try:
-        project = Project.model_validate_json(json.dumps(document.data))
+        return model.model_validate_json(json.dumps(document.data)), []
     except ValidationError as error:
-        told = explain(error, document, _keys(len(entries)))
+        told = explain(error, document, keys)
         places = {(problem.line, problem.column) for problem in forbidden}
         return None, [*forbidden, *(one for one in told if (one.line, one.column) not in places)]
-    return project, _repeated(project, document) + _incomplete(project, document)
 
 
-def _keys(models: int) -> dict[KeyPath, list[str]]:
-    """The valid keys of every mapping, for the nearest valid name."""
-    found: dict[KeyPath, list[str]] = {(): list(Project.model_fields), ("defaults",): _names(Defaults)}
-    found[("defaults", "reports")] = _names(ReportPaths)
-    for index in range(models):
-        found[("models", index)] = _names(ModelEntry)
-        found[("models", index, "reports")] = _names(ReportPaths)
+def keys_of(document: Document, model: type[Project] = Project) -> dict[KeyPath, list[str]]:
+    """The valid keys of every mapping in a project file, for the nearest valid name."""
+    found: dict[KeyPath, list[str]] = {(): names_in(model), ("defaults",): names_in(Defaults)}
+    found[("defaults", "reports")] = names_in(ReportPaths)
+    for index in range(listed(document, "models")):
+        found[("models", index)] = names_in(ModelEntry)
+        found[("models", index, "reports")] = names_in(ReportPaths)
     return found
 
 
-def _names(model: type[Any]) -> list[str]:
+def listed(document: Document, key: str) -> int:
+    """How many items a list at the top level has; 0 where there is none."""
+    found = document.data.get(key) if isinstance(document.data, dict) else None
+    return len(found) if isinstance(found, list) else 0
+
+
+def names_in(model: type[BaseModel]) -> list[str]:
+    """The keys of a mapping in a file."""
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _forbidden(document: Document, models: int) -> list[Problem]:
+def _forbidden(document: Document, kind: str, places: Iterable[KeyPath]) -> list[Problem]:
     """What lets a model run its own code is not switched on by a file."""
     problems = []
-    for place in (("defaults",), *(("models", index) for index in range(models))):
+    for place in places:
         for key in ONLY_ON_COMMAND_LINE:
             for written in (key, key.replace("-", "_")):
                 if mark := document.keys.get((*place, written)):
-                    sentence = f"{written!r} cannot be set in a project file: give --{key} to the run that needs it"
+                    sentence = f"{written!r} cannot be set in a {kind}: give --{key} to the run that needs it"
                     problems.append(at(mark, sentence))
     return problems
 
 
-def _repeated(project: Project, document: Document) -> list[Problem]:
+def repeated(project: Project, document: Document) -> list[Problem]:
+    """Names that stand there twice, without regard to case."""
     first: dict[str, int] = {}
     problems = []
     for index, entry in enumerate(project.models):
         name = entry.name.casefold()  # they end in file names, and some disks know no case
         if name in first:
             line = document.values["models", first[name], "name"].line + 1
-            problems.append(
-                at(
-                    document.values["models", index, "name"],
-                    f"{entry.name!r} is the name of a model on line {line} too",
-                )
-            )
+            sentence = f"{entry.name!r} is the name of a model on line {line} too"
+            problems.append(at(document.values["models", index, "name"], sentence))
         first.setdefault(name, index)
     return problems
 

@@ -24,7 +24,9 @@ def _dashed(name: str) -> str:
     return name.replace("_", "-")
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A mapping in a file."""
+
     # Strict as policies are: what is meant is written, not guessed.
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, alias_generator=_dashed, protected_namespaces=()
@@ -75,8 +77,8 @@ def _is_file(value: str) -> str:
     return value
 
 
-_Path = Annotated[str, Field(min_length=1, max_length=4096)]
-_Report = Annotated[_Path, AfterValidator(_is_file)]
+TakenPath = Annotated[str, Field(min_length=1, max_length=4096)]
+_Report = Annotated[TakenPath, AfterValidator(_is_file)]
 _Channels = Annotated[list[float], Field(min_length=1, max_length=100)]
 _Pixels = Annotated[float | _Channels, AfterValidator(_pixel_units)]
 _Size = Annotated[int, Field(ge=1, le=99999)]
@@ -86,23 +88,23 @@ _fields: dict[str, Any] = {
     f"to_{name.replace('-', '_')}": (_Report | None, Field(None, alias=name, description=form.help.split("; `-`")[0]))
     for name, form in FORMATS.items()
 }
-ReportPaths: type[_Part] = create_model(
-    "ReportPaths", __base__=_Part, __doc__="Where reports go; {name} is the model's name.", **_fields
+ReportPaths: type[Part] = create_model(
+    "ReportPaths", __base__=Part, __doc__="Where reports go; {name} is the model's name.", **_fields
 )
 
 
-class Options(_Part):
+class Options(Part):
     """Options of a scan that a file may set."""
 
-    samples: _Path | None = Field(None, description="clean labelled samples: a folder, an .npz or a table of texts")
-    classes: _Path | None = Field(None, description="classes.txt that maps class folders to indices")
+    samples: TakenPath | None = Field(None, description="clean labelled samples: a folder, an .npz or a table of texts")
+    classes: TakenPath | None = Field(None, description="classes.txt that maps class folders to indices")
     architecture: Annotated[str, AfterValidator(_is_architecture)] | None = Field(
         None, description="for files that hold weights only; it is run: name only code you trust"
     )
     arch_args: Annotated[dict[str, JsonValue], AfterValidator(_is_keywords)] | None = Field(
         None, description="keyword arguments for the architecture"
     )
-    base_model: _Path | None = Field(None, description="for an adapter: the folder of the model it was trained on")
+    base_model: TakenPath | None = Field(None, description="for an adapter: the folder of the model it was trained on")
     mean: _Pixels | None = Field(None, description="mean of pixels in 0..1, a number or one a channel")
     std: Annotated[_Pixels, AfterValidator(_above_zero)] | None = Field(None, description="standard deviation likewise")
     size: _Size | Annotated[list[_Size], Field(min_length=2, max_length=2)] | None = Field(
@@ -112,8 +114,8 @@ class Options(_Part):
     pair_column: _Column | None = Field(None, description="column of the second text of pairs")
     label_column: _Column | None = Field(None, description="column of the labels")
     max_length: Annotated[int, Field(ge=4, le=100_000)] | None = Field(None, description="tokens a text is cut to")
-    policy: _Path | None = Field(None, description="name of a built-in policy, or a file")
-    reference: _Path | None = Field(None, description="an approved release to compare with")
+    policy: TakenPath | None = Field(None, description="name of a built-in policy, or a file")
+    reference: TakenPath | None = Field(None, description="an approved release to compare with")
     device: Annotated[str, AfterValidator(_is_device)] | None = Field(None, description="auto, cpu, cuda or cuda:N")
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(None, description="seed of every random draw")
     timeout: Annotated[float, Field(gt=0, le=1e9)] | None = Field(None, description="seconds the scan may take")
@@ -138,8 +140,8 @@ class Defaults(Options):
     """Options for every model that does not say otherwise."""
 
     reports: ReportPaths | None = Field(None, description="files for reports, by format")
-    witness_dir: _Path | None = Field(None, description="folder for recovered triggers")
-    remove_to: _Path | None = Field(None, description="new file or folder for the repaired model")
+    witness_dir: TakenPath | None = Field(None, description="folder for recovered triggers")
+    remove_to: TakenPath | None = Field(None, description="new file or folder for the repaired model")
 
 
 class ModelEntry(Defaults):
@@ -148,7 +150,7 @@ class ModelEntry(Defaults):
     name: str = Field(
         min_length=1, max_length=100, description="a short name, once in the file: letters, digits, `.`, `_` and `-`"
     )
-    model: _Path = Field(description="the model's file or folder")
+    model: TakenPath = Field(description="the model's file or folder")
 
     @field_validator("name")
     @classmethod
@@ -158,7 +160,14 @@ class ModelEntry(Defaults):
         return value
 
 
-class Project(_Part):
+def version_is_a_number(value: object) -> object:
+    """The value, as it is. Raises ValueError for what Literal[1] takes for 1: True is equal to it."""
+    if type(value) is not int:
+        raise ValueError("must be 1")
+    return value
+
+
+class Project(Part):
     """A project of ebyd-scan: the models that `ebyd-scan scan` scans, and how. Paths are relative to the file."""
 
     version: Literal[1] = Field(description="version of the format")
@@ -167,9 +176,4 @@ class Project(_Part):
         min_length=1, max_length=MAX_MODELS, description="the models, in the order they are scanned in"
     )
 
-    @field_validator("version", mode="before")
-    @classmethod
-    def _version_is_a_number(cls, value: object) -> object:
-        if type(value) is not int:  # True == 1, and Literal[1] takes it
-            raise ValueError("must be 1")
-        return value
+    _version = field_validator("version", mode="before")(version_is_a_number)
