@@ -1,35 +1,32 @@
 """The verdict as one HTML page that needs nothing else: no network, no script, styles and pictures within it.
 
-Text in a result comes from models, samples and files. jinja2 escapes all of it, and every value goes through `_shown`
-first: one line, nothing that a reader's screen would act on, and no longer than the page can hold.
+Text in a result comes from models, samples and files. jinja2 escapes all of it, and `environment` makes every value one
+line first, with nothing that a reader's screen would act on and no longer than the page can hold.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from ...evidence.finding import Finding, Outcome
 from ...evidence.result import ScanResult, Verdict
-from .figures import number, percent, score_text
+from .figures import number, score_text
 from .html_evidence import evidence_of
 from .html_exposure import exposure_of
 from .html_names import Names, clip
+from .html_page import FOLDER, environment, moment
 from .html_plots import score_bar
 from .printable import one_line
 from .removal import HEADS, removal_rows, removal_sentence, told_candidates
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
-
     from .formats import Given
 
 MAX_BYTES = 5 << 20
 """Of the whole page. Pictures are made smaller and fewer, and long lists are cut, until it fits."""
 _SHORT = 200  # characters of a name
-_FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -83,13 +80,13 @@ def render(given: Given) -> str:
 def _page(given: Given, limits: Limits) -> str:
     result = given.result
     names = Names.of(given)
-    style = (_FOLDER / "report.css").read_text(encoding="utf-8")
+    style = (FOLDER / "report.css").read_text(encoding="utf-8")
     values: dict[str, Any] = {
         "result": result,
         "style": style,
         "verdict": _headline(result),
         "counts": _counts(result.findings),
-        "started": _moment(result.started),
+        "started": moment(result.started),
         "facts": _facts(result),
         "particulars": _cut(_particulars(given), limits.rows),
         "checks": [_check(finding, limits.rows) for finding in _chosen(result.findings, limits.findings)],
@@ -99,30 +96,7 @@ def _page(given: Given, limits: Limits) -> str:
         "removal": _removal(result, limits.rows),
         "timings": _cut(_timings(result), limits.rows),
     }
-    return _environment(limits).get_template("report.html.j2").render(values)
-
-
-def _environment(limits: Limits) -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    def shown(value: Any) -> Any:
-        if isinstance(value, str) and not isinstance(value, Markup):
-            return clip(one_line(value[: limits.text + 1]), limits.text)
-        return value
-
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=percent, number=number)
-    # Ours, a file of the package: shown as it is, and there is no way out of it.
-    environment.filters["stylesheet"] = lambda text: Markup(text.replace("</", "<\\/"))
-    return environment
+    return environment(limits.text).get_template("report.html.j2").render(values)
 
 
 def _headline(result: ScanResult) -> dict[str, str]:
@@ -223,16 +197,6 @@ def _timings(result: ScanResult) -> list[tuple[str, str, float]]:
 
 def _cut(rows: list[Any], limit: int) -> dict[str, Any]:
     return {"rows": rows[:limit], "left": max(0, len(rows) - limit)}
-
-
-def _moment(started: str) -> dict[str, str | None]:
-    """A date that a person reads and one that machines do; as it is where it is none."""
-    try:
-        moment = datetime.fromisoformat(started)
-    except ValueError:
-        return {"text": started, "iso": None}
-    zone = moment.tzname() or "no time zone given"
-    return {"text": f"{moment.day} {moment:%B %Y, %H:%M} {zone}", "iso": moment.isoformat()}
 
 
 def _seconds(seconds: float) -> str:

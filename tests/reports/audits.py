@@ -112,7 +112,7 @@ def hostile() -> Audit:
 
 def hostile_model(name: str) -> AuditedModel:
     """Failed, with the name wherever a text may stand."""
-    message = name.encode("utf-8", "replace").decode()  # the only text whose type refuses half a surrogate pair
+    message = name[:4000].encode("utf-8", "replace").decode()  # the only text whose type refuses half a surrogate pair
     finding = detection(Verdict.FAILED, check=name[:900], message=message, label_name=name, metrics={name: name})
     return model(
         "failed",
