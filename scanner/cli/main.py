@@ -22,6 +22,7 @@ COMMANDS = {
         "ebyd_scan.scanner.cli.remove:remove",
         "Remove the backdoor that a scan finds, and write the repaired model.",
     ),
+    "audit": ("ebyd_scan.scanner.cli.audit:audit", "Scan many models, resumably, by many workers; show and compare."),
     "selftest": (
         "ebyd_scan.scanner.cli.selftest:selftest",
         "Plant known backdoors in copies of a model and say which a scan catches.",

@@ -8,6 +8,8 @@ import re
 import click
 from click.shell_completion import CompletionItem
 
+from ..models.placement import DEVICES
+
 
 class FloatsType(click.ParamType[tuple[float, ...]]):
     """`0.49,0.48,0.45`: one finite number a channel, or one for all."""
@@ -63,13 +65,13 @@ class LimitType(click.ParamType[float]):
 
 
 class DeviceType(click.ParamType[str]):
-    """`auto`, `cpu`, `cuda` or `cuda:N`; whether it is there is seen when the scan starts."""
+    """`auto`, `cpu`, `cuda`, `cuda:N` or several GPUs by `+`; whether they are there is seen when the scan starts."""
 
     name = "device"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", str(value)):
-            self.fail(f"{value!r} is none of auto, cpu, cuda, cuda:N", param, ctx)
+        if not re.fullmatch(DEVICES, str(value)):
+            self.fail(f"{value!r} is none of auto, cpu, cuda, cuda:N, cuda:N+cuda:M", param, ctx)
         return str(value)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -10,9 +10,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from ...evidence.errors import ScanError
+from ..read_request import read_request
 from ..removal import Removal, with_method
 from .run import Reports, as_failure, report_options, run_scan
-from .scan import read_request
 from .scan import scan as scan_command
 
 EXAMPLES = """\b

@@ -24,6 +24,7 @@ from ...evidence.result import ScanResult
 from ...policies.load import LoadedPolicy
 from ..handover import Handed, WordsForm
 from ..models.arch_args import parse_architecture
+from ..read_request import check_names
 from ..removal import OnRepair, Removal, check_removal, remove
 from ..reports.formats import FORMATS, Given
 from ..reports.terminal import to_text
@@ -249,19 +250,6 @@ def _write_witnesses(
             finding = finding.model_copy(update={"witness": finding.witness.model_copy(update={"files": files})})
         findings.append(finding)
     return result.model_copy(update={"findings": findings}), problems
-
-
-def check_names(request: ScanRequest, out: Path | None = None) -> None:
-    """A file's name may be any bytes; reports are Unicode and have to name it."""
-    for name in (
-        request.model, request.samples, request.classes_file, request.architecture, request.reference,
-        request.base_model, out,
-    ):  # fmt: skip
-        try:
-            str(name).encode()
-        except UnicodeEncodeError:
-            told = str(name).encode(errors="surrogateescape").decode(errors="backslashreplace")
-            raise ScanError(f"{told}: the name is not valid UTF-8, so no report could hold it: rename it") from None
 
 
 def inputs_of_scan(request: ScanRequest, policy: LoadedPolicy) -> list[Path]:

@@ -13,6 +13,7 @@ from ...evidence.errors import ScanError, UsageError
 from ...policies.load import LoadedPolicy
 from ..project.load import ScanEntry, load_project, pick
 from ..project.model import PROJECT_FILE
+from ..read_request import check_names, read_request
 from ..removal import Removal, check_removal, with_method
 from ..reports.printable import one_line
 from ..reports.write import check_folder, check_writable
@@ -24,14 +25,12 @@ from .run import (
     Reports,
     UnwrittenReport,
     as_failure,
-    check_names,
     check_reports,
     echo,
     inputs_of_scan,
     run_scan,
     stopped_by_sigterm,
 )
-from .scan import read_request
 
 # Worst first: a model that failed is told before one that could not be scanned, which is told before one that may pass.
 WORST_FIRST = (1, 3, 2, 4, 0)

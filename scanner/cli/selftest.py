@@ -13,6 +13,7 @@ from ...evidence.errors import ScanError, UsageError
 from ...evidence.result import ScanResult
 from ...policies.load import LoadedPolicy
 from ..planted import ATTACKS, DEFAULT_EPOCHS, AttackName, Planted
+from ..read_request import check_names, read_request
 from ..reports.selftest import to_selftest_json, to_selftest_text
 from ..reports.write import write_atomically
 from ..request import ScanRequest
@@ -20,7 +21,6 @@ from ..selftest import SelfTest, check_policy, run_selftest
 from ..supervisor import Stop, require_torch, supervise
 from . import run as console
 from .progress import show_progress
-from .scan import read_request
 from .scan import scan as scan_command
 
 EXAMPLES = """\b
@@ -90,7 +90,7 @@ def selftest(
             raise UsageError(
                 f"{request.samples}: the self-test plants backdoors in image classifiers, not in those of texts"
             )
-        console.check_names(request)
+        check_names(request)
         console.check_reports(request, policy, console.Reports({"json": json_path}))
         require_torch()
         with console.stopped_by_sigterm() as stop:
