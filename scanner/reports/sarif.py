@@ -6,6 +6,7 @@ that passed has none; what else there is to say is in the notifications and prop
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -45,13 +46,19 @@ def to_sarif(result: ScanResult, directory: PurePath) -> str:
     )
     files = {"files": result.model.files} if result.model.files else {}  # of a folder, or beside an ONNX file
     model = run.add_artifact(result.model.path, result.model.sha256, files)
+    add_scan(run, result, model)
+    return run.to_text(_invocation(result), _properties(result))
+
+
+def add_scan(run: Run, result: ScanResult, model: int) -> None:
+    """Add what a scan found to a run that has the model as an artifact; its results never look better than it."""
+    first = len(run.results)
     for finding in result.findings:
         _add(run, finding, result, model)
-    if not _tells(run, result.verdict):
+    if not _tells(run.results[first:], result.verdict):
         level: Level = "warning" if result.verdict is Verdict.INCONCLUSIVE else "error"
         check = SCAN if result.verdict is Verdict.ERROR else VERDICT
         run.add_result(check, level, result.reason, model, {"verdict": result.verdict.value})
-    return run.to_text(_invocation(result), _properties(result))
 
 
 def _add(run: Run, finding: Finding, result: ScanResult, model: int) -> None:
@@ -77,11 +84,11 @@ def _level(finding: Finding, result: ScanResult) -> Level:
     return "error" if result.verdict is Verdict.FAILED and not other else "warning"
 
 
-def _tells(run: Run, verdict: Verdict) -> bool:
+def _tells(results: Sequence[Mapping[str, Any]], verdict: Verdict) -> bool:
     """Whether the results alone look no better than the verdict."""
     if verdict is Verdict.PASSED:
         return True
-    return any(entry["level"] == "error" or verdict is Verdict.INCONCLUSIVE for entry in run.results)
+    return any(entry["level"] == "error" or verdict is Verdict.INCONCLUSIVE for entry in results)
 
 
 def _invocation(result: ScanResult) -> dict[str, Any]:

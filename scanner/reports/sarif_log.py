@@ -41,19 +41,25 @@ class Run:
     directory: PurePath  # that relative paths start from: GitHub takes it for the repository's root
     most: int  # results, and notifications, that are written
     category: str  # of the analysis; a later upload in the same category replaces an earlier one
+    most_told: int | None = None  # notifications that are written, where these are others
     artifacts: list[dict[str, Any]] = field(default_factory=list)
     results: list[dict[str, Any]] = field(default_factory=list)
     notifications: list[dict[str, Any]] = field(default_factory=list)
+    _names: dict[int, str] = field(default_factory=dict)
     _seen: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def add_artifact(self, path: str, sha256: str | None, properties: Mapping[str, Any]) -> int:
-        """The file or folder that was looked at; its place in the list."""
+    def add_artifact(self, path: str, sha256: str | None, properties: Mapping[str, Any], name: str = "") -> int:
+        """The file or folder that was looked at; its place in the list.
+
+        Where models may share a file, `name` tells them apart, in fingerprints too.
+        """
         location = {**location_of(path, self.directory), "index": len(self.artifacts)}
         artifact: dict[str, Any] = {"location": location, "roles": ["analysisTarget"]}
         if sha256 and _SHA256.fullmatch(sha256):  # that of a folder is of the list of its files
             artifact["hashes"] = {"sha-256": sha256}
         if properties:
             artifact["properties"] = cleaned(properties)
+        self._names[len(self.artifacts)] = name
         self.artifacts.append(artifact)
         return len(self.artifacts) - 1
 
@@ -78,7 +84,7 @@ class Run:
         """
         location = self.artifacts[artifact]["location"]
         known = self.artifacts[artifact].get("hashes", {}).get("sha-256") or PurePosixPath(location["uri"]).name
-        mark = fingerprint(known, rule_id(check), label)
+        mark = fingerprint(known, rule_id(check), label, self._names[artifact])
         copy = mark, location["uri"]  # GitHub adds the path to a fingerprint; copies of a file are told apart by it
         self._seen[copy] += 1
         self.results.append(
@@ -108,7 +114,7 @@ class Run:
     def to_text(self, invocation: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
         """The whole log as JSON, ASCII only; what goes beyond the limits is left out, the least grave first."""
         results = _worst(self.results, self.most)
-        notifications = _worst(self.notifications, self.most)
+        notifications = _worst(self.notifications, self.most if self.most_told is None else self.most_told)
         if left := len(self.results) - len(results):
             text = f"{left} more results were left out: at most {self.most} are written."
             notifications.append({"level": "warning", "message": {"text": text}})
@@ -166,13 +172,14 @@ def location_of(path: str, directory: PurePath) -> dict[str, str]:
     return {"uri": _quoted(below), "uriBaseId": _ROOT}
 
 
-def fingerprint(known: str, rule: str, label: int | None) -> str:
-    """The same for the same bytes, check and label: 32 hex digits.
+def fingerprint(known: str, rule: str, label: int | None, name: str = "") -> str:
+    """The same for the same bytes, check, label and name: 32 hex digits.
 
     Scores and messages are not in it, which change with a seed. The path is not either; GitHub adds it by itself.
     The digest is, so that an alert that was dismissed comes back when the file is another one.
     """
-    parts = "\n".join(["ebyd-scan/1", known, rule, "" if label is None else str(label)])
+    named = [name] if name else []
+    parts = "\n".join(["ebyd-scan/1", known, rule, "" if label is None else str(label), *named])
     return hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:32]
 
 

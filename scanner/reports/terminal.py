@@ -19,7 +19,7 @@ from .printable import one_line
 from .removal import HEADS, removal_rows, removal_sentence, told_candidates
 from .words import WAYS_OUT, duration, sentence, times
 
-_VERDICTS = {
+VERDICTS = {
     Verdict.PASSED: ("PASSED", "bold green"),
     Verdict.FAILED: ("FAILED", "bold red"),
     Verdict.INCONCLUSIVE: ("INCONCLUSIVE", "bold yellow"),
@@ -51,7 +51,7 @@ def to_text(result: ScanResult, *, color: bool, width: int) -> str:
 
 
 def _verdict(console: Console, result: ScanResult) -> None:
-    word, style = _VERDICTS[result.verdict]
+    word, style = VERDICTS[result.verdict]
     console.print(Text.assemble((word, style), ": ", (sentence(result), "bold"), "."))
     _indented(console, Text(one_line(result.reason)), 0)
     console.print()
