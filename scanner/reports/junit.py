@@ -107,7 +107,12 @@ def suite_of_result(
 
 def _bare(finding: Finding) -> Finding:
     """Its outcome and the beginning of its message."""
-    bare = {"message": finding.message[:_SHORT_MESSAGE], "metrics": {}, "witness": None, "label_name": None}
+    bare: dict[str, Any] = {
+        "message": finding.message[:_SHORT_MESSAGE],
+        "metrics": {},
+        "witness": None,
+        "label_name": None,
+    }
     return finding.model_copy(update=bare)
 
 
