@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import zip_longest
 from textwrap import wrap
 from typing import Final
@@ -12,6 +13,7 @@ from typing import Final
 from rich.cells import cell_len, chop_cells, set_cell_size
 
 from ...evidence.artifact import Format
+from ...policies.load import load_policy
 from ..reports.json_report import as_json
 from ..reports.printable import one_line
 from .plan import Plan, Planned
@@ -45,9 +47,9 @@ def dry_run_rows(plan: Plan, state: Callable[[Planned], str]) -> list[DryRow]:
     Args:
         state: of a model that can be scanned: "new", "changed", "answered from the store".
     """
-    rows = []
+    rows, load = [], cache(load_policy)
     for planned in plan.planned:
-        seen, options = look(planned), planned.options
+        seen, options = look(planned, load=load), planned.options
         rows.append(
             DryRow(
                 name=planned.name,

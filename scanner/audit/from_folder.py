@@ -53,7 +53,7 @@ def add_folders(
         inside = {path: why for path, why in known.items() if path != _resolved(folder)}
         found = discover(folder, known=inside, skip=rules.skip, pruned=rules.pruned)
         _add(asked, folder, prefix, found, rules)
-        known |= {_resolved(one.path): f"model {one.name}, found in another folder" for one in asked.wanted}
+        known = {_resolved(one.path): f"model {one.name}, found in another folder" for one in asked.wanted} | known
         if len(asked.wanted) > MAX_MODELS:
             raise UsageError(f"{asked.source}: has more than {MAX_MODELS:,} models: audit its folders one by one")
     asked.notes += rules.notes()

@@ -28,6 +28,7 @@ from .wanted import Asked, Wanted, plan_of
 KIND: Final = "manifest"
 MAX_BYTES: Final = 32 << 20
 COLUMNS: Final = ("model", "name", *(field.alias or name for name, field in Options.model_fields.items()))
+_MOST_COLUMNS: Final = 100
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 _WHOLE: Final = ("seed", "max-length")
 _NUMBERS: Final = ("timeout", "memory")
@@ -127,6 +128,9 @@ def _delimiter(text: str, path: Path) -> str:
 
 
 def _header_problems(header: list[str], line: int) -> Iterator[Problem]:
+    if len(header) > _MOST_COLUMNS:
+        yield Problem(f"has {len(header):,} columns: known are {', '.join(COLUMNS)}", line)
+        return
     for index, column in enumerate(header):
         if column in header[:index]:
             yield Problem(f"column {column!r} stands here twice", line)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from ...evidence.artifact import Format
-from ...evidence.errors import ScanError, UsageError
+from ...evidence.errors import ScanError
+from ...policies.load import LoadedPolicy, load_policy
 from ..models.arch_args import parse_architecture
 from ..models.identify import format_of
+from ..read_request import read_request
 from .options import of_texts
 from .plan import Planned
 
@@ -63,29 +65,30 @@ def first_problem(options: Mapping[str, Any], exists: Exists) -> str | None:
     return None
 
 
-def look(planned: Planned) -> Look:
+def look(planned: Planned, *, load: Callable[[str], LoadedPolicy] = load_policy) -> Look:
     """The format of a model, and what stands against its scan; of the model little more than the first bytes is read.
 
     What it finds against a model that has no `Planned.problem` is a forecast for a person: the scan itself says more,
     such as what the file check finds in a pickle that has no architecture.
+
+    Args:
+        load: reads policies; one that remembers them is faster where many models are looked at.
     """
     try:
         format_ = format_of(planned.path, planned.options["base_model"])
     except (ScanError, OSError) as error:
         return Look(None, planned.problem or str(error))
     try:
-        return Look(format_, planned.problem or _unfit(planned, format_))
+        return Look(format_, planned.problem or _unfit(planned, format_, load))
     except (ScanError, OSError) as error:
         return Look(format_, str(error))
 
 
-def _unfit(planned: Planned, format_: Format) -> str | None:
+def _unfit(planned: Planned, format_: Format, load: Callable[[str], LoadedPolicy]) -> str | None:
     options, path = planned.options, planned.path
+    read_request(**options, load=load)  # raises what is wrong with the options and the policy
     if options["architecture"]:
-        try:
-            parsed = parse_architecture(options["architecture"])
-        except UsageError as problem:
-            return str(problem)
+        parsed = parse_architecture(options["architecture"])
         if parsed.kind == "file" and (clause := _missing(Path(parsed.where))):
             return f"{parsed.where} {clause}: check `architecture`"
     if format_ == "unknown":
