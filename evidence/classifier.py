@@ -52,5 +52,6 @@ class Classifier:
         if self.architecture != other.architecture or not mine or mine.keys() != theirs.keys():
             return False
         return all(
-            tensor.dtype == theirs[name].dtype and bool(tensor.equal(theirs[name])) for name, tensor in mine.items()
+            tensor.dtype == theirs[name].dtype and bool(tensor.equal(theirs[name].to(tensor.device)))
+            for name, tensor in mine.items()
         )

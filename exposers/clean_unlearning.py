@@ -71,7 +71,7 @@ class CleanUnlearning(CleanTaskStripper):
             if of_texts and 0 < norm < TEXT_NORM:  # a classifier that is sure of everything has hardly any gradient
                 for parameter in parameters:
                     if parameter.grad is not None:
-                        parameter.grad.mul_(TEXT_NORM / norm)
+                        parameter.grad.mul_(TEXT_NORM / float(norm))  # a number, for any device of a group
             optimizer.step()
 
         return strip_by_gradient(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
+import re
 from typing import TYPE_CHECKING
 
 from ..evidence.errors import MissingExtra, UsageError
 from ..evidence.tokens import Tokens
+from .models.placement import SEPARATOR, devices_of, group_of
 
 if TYPE_CHECKING:
     from ..evidence.classifier import Classifier
@@ -35,11 +37,19 @@ def prepare_torch(seed: int, threads: int | None = None) -> None:
 def resolve_device(wanted: str) -> str:
     """`auto` is the first GPU if there is one; a GPU asked for by name has to be there.
 
+    A group such as `cuda:0+cuda:1` is for models that one GPU is too small for; every member has to be there, once.
+    `cpu+cpu` is a trial of such a placement where there is no GPU.
+
     Raises:
-        UsageError: the device asked for is not there.
+        UsageError: the device asked for is not there, or a group is none.
     """
     import torch
 
+    if len(members := group_of(wanted)) > 1:
+        gpus = [member for member in members if re.fullmatch(r"cuda:\d{1,3}", member)]
+        if set(members) != {"cpu"} and (gpus != members or len(set(members)) < len(members)):
+            raise UsageError(f"--device {wanted}: a group is of different GPUs by number, such as cuda:0+cuda:1")
+        return SEPARATOR.join(resolve_device(member) for member in members)
     device = ("cuda:0" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
     if device.startswith("cuda"):
         if not torch.cuda.is_available():
@@ -61,7 +71,7 @@ def tune(classifier: Classifier, samples: CleanSamples) -> dict[str, str]:
     if classifier.device.startswith("cuda"):
         torch.backends.cudnn.deterministic = True
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        name = torch.cuda.get_device_name(classifier.device)
+        name = ", ".join(torch.cuda.get_device_name(member) for member in group_of(devices_of(classifier)))
     else:
         parameters = sum(parameter.numel() for parameter in classifier.module.parameters())
         if parameters * _places(samples) < SMALL:
@@ -71,7 +81,7 @@ def tune(classifier: Classifier, samples: CleanSamples) -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": platform.platform(),
-        "device": classifier.device,
+        "device": devices_of(classifier),
         "device_name": name,
     }
 

@@ -25,6 +25,7 @@ def _read(
     """The module on the CPU (or the device, if exported) and what to call it."""
     from .architecture import build_architecture
     from .checkpoint import WholeModule, find_state_dict, fit, load_weights_only, without_architecture
+    from .placement import group_of
 
     if artifact.format == "torchscript":
         from .torchscript import load_script
@@ -34,7 +35,7 @@ def _read(
     if artifact.format == "torch-export":
         from .exported import load_exported
 
-        return load_exported(artifact, device), "torch-export"
+        return load_exported(artifact, group_of(device)[0]), "torch-export"
     if artifact.format == "onnx":
         from .onnx_file import load_onnx
 
@@ -85,6 +86,7 @@ def load_classifier(
 ) -> Classifier:
     """Load the artifact, put it in eval mode, float32 and on `device`, and try it on samples of `input_shape`.
 
+    `device` may be a group (placement.py); the classifier's is then its first member.
     `input_shape` is (channels, H, W) of the samples; `mean` and `std` are of pixels in 0..1, one a channel.
     Every format comes back as an `nn.Module` whose forward returns scores [N, C] alone, that `copy.deepcopy` copies
     with leaf parameters of its own, whose train() and eval() reach BatchNorm and dropout (where they do not,
@@ -100,16 +102,17 @@ def load_classifier(
             "give one a channel, each of --std above 0"
         )
     try:
-        import torch
+        import torch  # noqa: F401
     except ModuleNotFoundError:
         raise MissingExtra("torch", "torch") from None
     from .outputs import return_scores
+    from .placement import group_of, put_on
     from .probe import batch_norm_state, check_finite, gets_gradients, probe
 
     module, name = _read(artifact, architecture, arch_args, input_shape, device, allow_pickle, remote_code)
     check_finite(artifact, module)
     try:
-        module = return_scores(module.float().to(torch.device(device)).eval())
+        module = return_scores(put_on(module.float().eval(), device))
         for parameter in module.parameters():
             if parameter.is_floating_point():
                 parameter.requires_grad_(True)  # a frozen backbone is a habit of training, not of the model
@@ -123,7 +126,7 @@ def load_classifier(
         num_classes=0,
         mean=mean,
         std=std,
-        device=device,
+        device=group_of(device)[0],
         architecture=name,
         trainable=False,
         has_batch_norm=has_batch_norm,

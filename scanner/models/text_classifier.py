@@ -12,6 +12,7 @@ from ...evidence.tokens import Tokens
 from .architecture import first_line
 from .huggingface import load_folder
 from .outputs import return_scores
+from .placement import group_of, put_on
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,10 +27,9 @@ def load_text_classifier(
 ) -> Classifier:
     """Load the folder's sequence classifier, in eval mode, float32 and on `device`, and try it on two short texts.
 
+    `device` may be a group (placement.py); the classifier's is then its first member.
     Raises MissingExtra without transformers, ScanError, one sentence, for what cannot be loaded or does not run.
     """
-    import torch
-
     from .probe import check_finite
 
     module, name = load_folder(artifact, "AutoModelForSequenceClassification", remote_code=remote_code)
@@ -48,14 +48,14 @@ def load_text_classifier(
             "belong together"
         )
     try:
-        module = return_scores(module.to(torch.device(device)))
+        module = return_scores(put_on(module, device))
     except (RuntimeError, AssertionError) as error:
         raise ScanError(f"{artifact.path} cannot be put on {device} ({first_line(error)}): try --device cpu") from None
     for parameter in module.parameters():
         if parameter.is_floating_point():
             parameter.requires_grad_(True)
     classifier = Classifier(
-        module, 0, (), (), device, name, trainable=True, has_batch_norm=False, codec=codec
+        module, 0, (), (), group_of(device)[0], name, trainable=True, has_batch_norm=False, codec=codec
     )  # fmt: skip
     scores = _probe(artifact, classifier, codec.encode(["a short text", "and one that is a little longer"]))
     from dataclasses import replace

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, cr
 
 from ...evidence.errors import UsageError
 from ..models.arch_args import parse_architecture
+from ..models.placement import DEVICES
 from ..reports.formats import FORMATS
 
 PROJECT_FILE: Final = "ebyd-scan.yaml"
@@ -60,8 +61,8 @@ def _is_architecture(value: str) -> str:
 
 
 def _is_device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", value):
-        raise ValueError("must be auto, cpu, cuda or cuda:N")
+    if not re.fullmatch(DEVICES, value):
+        raise ValueError("must be auto, cpu, cuda or cuda:N, or several GPUs such as cuda:0+cuda:1")
     return value
 
 
