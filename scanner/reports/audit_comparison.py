@@ -27,7 +27,7 @@ def to_json(comparison: Comparison) -> str:
     return as_json(comparison.model_dump(mode="json"))
 
 
-def compare_text(comparison: Comparison, *, color: bool, width: int) -> str:
+def to_text(comparison: Comparison, *, color: bool, width: int) -> str:
     """Counts, then the models that changed with a line a change, new ones and those that are gone.
 
     Args:

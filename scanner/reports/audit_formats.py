@@ -27,5 +27,5 @@ AUDIT_FORMATS: dict[str, AuditFormat] = {  # the option without its dashes
     "junit": AuditFormat("audit_junit", "Write one JUnit XML with a suite a model; `-` likewise."),
     "sarif": AuditFormat("audit_sarif", "Write one SARIF 2.1.0 log over all models, for code scanning; `-` likewise."),
     "csv": AuditFormat("audit_csv", "Write a table with a row a model, for a spreadsheet; `-` likewise."),
-    "html": AuditFormat("audit_html", "Write an index page: a table of the models to sort and to search."),
+    "html": AuditFormat("audit_html", "Write a folder with an index page, to sort and to search, and a page a model."),
 }

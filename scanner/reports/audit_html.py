@@ -186,7 +186,7 @@ def _brief(text: str, length: int) -> str:
 
 def _facts(audit: Audit) -> list[tuple[str, str, bool]]:
     """Name, value, and whether it is a path."""
-    policies = sorted({model.result.policy.name for model in audit.models})
+    policies = sorted({model.result.policy.name for model in audit.models if model.result.policy.name})
     named = ", ".join(clip(one_line(name), 80) for name in policies[:10])
     more = f" and {len(policies) - 10} more" if len(policies) > 10 else ""
     rows = [

@@ -85,7 +85,7 @@ def suite_of_result(
         place: what the class name of its cases names the model by.
         figures: without them the suite has only its first properties and the cases have no text.
     """
-    package = one_line(f"ebyd_scan.{result.policy.name}")[:_MAX_NAME]
+    package = one_line(f"ebyd_scan.{result.policy.name}")[:_MAX_NAME].rstrip(".")  # no policy was read: no name
     as_failure = inconclusive_as == "failure" and result.verdict is not Verdict.PASSED
     findings = result.findings if figures else [_bare(finding) for finding in result.findings]
     cases, named = cases_of(findings, class_name(package, place), as_failure)

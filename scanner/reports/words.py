@@ -42,7 +42,9 @@ def times(timings: Mapping[str, float]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0.4 s`, `38 s`, `1 min 35 s`."""
+    """`0.4 s`, `38 s`, `1 min 35 s`, `2 h 5 min`."""
+    if seconds >= 3600:
+        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
     if seconds >= 60:
         return f"{int(seconds // 60)} min {int(seconds % 60)} s"
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

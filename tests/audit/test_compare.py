@@ -10,7 +10,7 @@ from ebyd_scan.evidence.audit import Audit
 from ebyd_scan.evidence.finding import Outcome
 from ebyd_scan.evidence.result import ModelInfo, Verdict
 from ebyd_scan.scanner.audit.compare import Comparison, compare
-from ebyd_scan.scanner.reports.audit_comparison import MAX_SHOWN, compare_text, to_json
+from ebyd_scan.scanner.reports.audit_comparison import MAX_SHOWN, to_json, to_text
 
 from ..reports import audits
 
@@ -24,7 +24,7 @@ def _compare(a: list[Any], b: list[Any], **more: Any) -> Comparison:
 
 
 def _text(comparison: Comparison, width: int = 120) -> list[str]:
-    text = compare_text(comparison, color=False, width=width)
+    text = to_text(comparison, color=False, width=width)
     assert all(line.isprintable() for line in text.splitlines())
     return text.splitlines()
 
@@ -174,7 +174,7 @@ def test_hostile_text() -> None:
     for a, b in ((audits.hostile(), empty), (empty, audits.hostile()), (_renamed(audits.hostile()), audits.hostile())):
         told = compare(a, b)
         _text(told)
-        assert "\x1b" not in compare_text(told, color=False, width=80)
+        assert "\x1b" not in to_text(told, color=False, width=80)
         assert to_json(told).isascii()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ebyd_scan.evidence.audit import Audit
 from ebyd_scan.evidence.finding import Finding, Outcome
-from ebyd_scan.evidence.result import Verdict
+from ebyd_scan.evidence.result import PolicyInfo, Verdict
 from ebyd_scan.scanner.reports import audit_junit
 from ebyd_scan.scanner.reports.audit_junit import render
 from lxml import etree
@@ -94,6 +94,12 @@ def test_each_model_by_its_own_policy() -> None:
 def test_models_that_share_a_path_and_names_that_look_alike() -> None:
     names = ["a.b", "a_b", "a  b", "a b", "ebyd-scan audit", "x" * 400 + "1", "x" * 400 + "2", ""]
     _valid(render(audits.audit([audits.model("failed", name, path="same.pt") for name in names])))
+
+
+def test_a_model_whose_policy_could_not_be_read() -> None:
+    unread = audits.model("error", "m.pt", policy=PolicyInfo(name="", sha256=""), started="")
+    (case,) = _valid(render(audits.audit([unread])))[0].iter("testcase")
+    assert case.get("classname") == "ebyd_scan.m_pt"
 
 
 def test_an_unsafe_file_is_an_error_too() -> None:

@@ -27,7 +27,7 @@ def test_the_worst_first() -> None:
         "  zoo/readme.txt: no model file by its name and first bytes",
         "  zoo/\\x1b[31m\\u202e.bin: <b>no</b>",
         "",
-        "Audit 7 of zoo, 120 min 0 s, ebyd-scan 0.1.0, 2026-05-17T09:30:00+00:00",
+        "Audit 7 of zoo, 2 h 0 min, ebyd-scan 0.1.0, 2026-05-17T09:30:00+00:00",
         "",
         "Do not ship the files that failed. Get the models again from a source you trust and compare digests,",
         "or train them again from data you trust; then run the audit again.",
