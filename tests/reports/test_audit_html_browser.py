@@ -154,7 +154,7 @@ def test_five_thousand_models_stay_usable(chromium: Browser, pages: dict[str, Pa
         document.querySelectorAll(".choices button").forEach(button => button.click());
         return performance.now() - before;
     })()""")
-    assert spent < 5000  # milliseconds for ten sorts and five filters; a tenth of it where nothing else runs
+    assert spent < 10_000  # milliseconds for ten sorts and five filters; a tenth of it and less where nothing else runs
 
 
 def test_the_keyboard_reaches_everything(chromium: Browser, pages: dict[str, Path]) -> None:
@@ -204,6 +204,8 @@ def test_a_phone_names_what_a_cell_is(chromium: Browser, pages: dict[str, Path])
     heads = chromium.look("[...document.querySelectorAll('#models thead th')].map(one => one.textContent)")
     assert [chromium.look(before.format(place + 1)) for place in range(1, 10)] == [f'"{head}"' for head in heads[1:]]
     assert chromium.look("document.querySelector('#models tbody td').offsetWidth") < 360
+    empty = "document.querySelector('#models tr.passed td:nth-child(3)')"  # no label: nothing to name
+    assert chromium.look(f"getComputedStyle({empty}).display") == "none"
 
 
 def test_on_paper_there_are_no_pages_to_turn(chromium: Browser, tmp_path: Path) -> None:

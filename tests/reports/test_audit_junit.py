@@ -124,6 +124,6 @@ def test_what_does_not_fit_loses_its_figures(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_thousands_of_models_fit() -> None:
-    text = render(audits.many(1000))
-    assert len(text) < 5_000_000  # GitLab takes 30 MB
-    assert len(etree.fromstring(text.encode())) == 1001
+    text = render(audits.many(300))
+    assert len(text) < 1_000_000  # GitLab takes 30 MB
+    assert len(etree.fromstring(text.encode())) == 301
