@@ -12,7 +12,7 @@ from typing import Final
 
 from ...evidence.audit import LeftOut
 from ...evidence.errors import ScanError, UsageError
-from .found import NO_MODEL, called_model, companion, holds_model, loose_shards, own_weights, why_no_model
+from .found import NO_MODEL, NO_WEIGHTS, called_model, companion, holds_model, loose_shards, own_weights, why_no_model
 from .left_out import FileId, Left, grouped, valid
 
 MAX_ENTRIES: Final = 1_000_000
@@ -230,7 +230,9 @@ def _file(walk: _Walk, inner: str, info: os.stat_result, within: _Within, *, lin
         walk.take(inner, 1 + link, (identity,))
     elif (reason := why_no_model(walk.root / inner, within.names)) is None:
         walk.take(inner, 3 + link, (identity,))
-    elif not within.model or reason != NO_MODEL:
+    elif reason not in (NO_MODEL, NO_WEIGHTS):
+        walk.leave(inner, reason, plain=True)
+    elif not within.model:
         walk.leave(inner, reason, plain=True, identity=identity)
 
 

@@ -17,6 +17,7 @@ from ...evidence.errors import ScanError
 from ..models.identify import OTHERS, open_regular, zip_format
 
 NO_MODEL: Final = "no model file by its name and first bytes"
+NO_WEIGHTS: Final = "a configuration without the weights of its model beside it"
 _SUFFIXES: Final = frozenset(
     (".safetensors", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".pt2", ".ptl", ".onnx", ".torchscript")
 )
@@ -109,7 +110,7 @@ def _told(path: Path, head: bytes, names: Collection[str]) -> str:
     if path.suffix in OTHERS:
         return OTHERS[path.suffix].removeprefix("is ")
     if path.name == CONFIG:
-        return "a configuration without the weights of its model beside it"
+        return NO_WEIGHTS
     if re.match(rb"\x08[\x01-\x20]\x12[\x01-\x40][\x20-\x7e]", head):  # version of the format, name of the producer
         return "perhaps an ONNX file: call it .onnx to have it scanned"
     if path.suffix.lower() not in (".txt", ".md", ".json", ".py") and any(one.endswith(".onnx") for one in names):

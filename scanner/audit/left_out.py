@@ -22,7 +22,7 @@ class Left:
     path: str
     reason: str
     plain: bool = False  # it looks like no model at all: the first to go into a sum
-    identity: FileId | None = None
+    identity: FileId | None = None  # where it goes without saying if it is a file of a Hugging Face folder too
 
 
 def grouped(folder: Path, left: Iterable[Left]) -> list[LeftOut]:

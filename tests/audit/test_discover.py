@@ -77,6 +77,7 @@ def test_models_by_name_and_by_first_bytes(tmp_path: Path) -> None:
 def test_a_hugging_face_folder_is_one_model(tmp_path: Path) -> None:
     _fill(tmp_path, {
         "bert/config.json": b"{}", "bert/model.safetensors": SAFETENSORS, "bert/tokenizer.json": b"{}",
+        "bert/all.zip": _zip("net.pt"),
         "bert/pytorch_model.bin": PICKLE, "bert/optimizer.pt": PICKLE, "bert/other.pt": PICKLE,
         "bert/checkpoint-5/config.json": b"{}", "bert/checkpoint-5/pytorch_model.bin": PICKLE,
         "bert/model-00001-of-00002.safetensors": SAFETENSORS,
@@ -93,6 +94,7 @@ def test_a_hugging_face_folder_is_one_model(tmp_path: Path) -> None:
         "bert/pytorch_model.bin": "second weights in a mo",
         "bert/model-00001-of-00002.safetensors": "second weights in a mo",
         "bert/optimizer.pt": "what training left in ",
+        "bert/all.zip": "an archive that is no ",
     }
 
 
