@@ -71,6 +71,8 @@ def audit_from(store: Store, row: AuditRow, pages: dict[str, str] | None = None)
         for entry in entries_of(store, row.id)
     ]
     verdict = worst({model.result.verdict for model in models})
+    if row.ended is None and verdict is Verdict.PASSED:  # it may have been stopped before its models were all known
+        verdict = Verdict.ERROR
     return Audit(
         tool=ToolInfo(version=version("ebyd-scan")),
         number=row.id,

@@ -96,7 +96,7 @@ def _sources(_ctx: click.Context, _: click.Parameter, incomplete: str) -> list[C
     return words or [CompletionItem(incomplete, type="file")]
 
 
-@click.command(cls=AuditCommand, params=_shared(), epilog=EXAMPLES)
+@click.command(cls=AuditCommand, epilog=EXAMPLES)
 @click.argument("source", type=click.Path(path_type=Path), shell_complete=_sources)
 @click.option(
     "--samples",
@@ -178,3 +178,6 @@ def audit(source: Path, dry_run: bool, quiet: bool, verbose: bool, **options: An
                 if parameter.name not in ("quiet", "verbose")}  # fmt: skip
     defaults |= {"samples": options.pop("samples"), "policy_name": options.pop("policy_name")}
     raise SystemExit(run(AuditOptions(source, defaults, dry_run=dry_run, quiet=quiet, verbose=verbose, **options)))
+
+
+audit.params += _shared()  # after those that are about audits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -139,8 +140,7 @@ def _last(store_path: Path, source: str) -> tuple[str | None, dict[str, Verdict]
 
 
 def _dry_run(plan: Plan, options: AuditOptions) -> int:
-    from ..audit.dry_run import dry_run_rows, to_json
-    from ..audit.dry_run import to_text as dry_text
+    from ..audit.dry_run import dry_run_rows, to_dry_run_json, to_dry_run_text
     from ..audit.state import states
 
     store = Store(options.store_path) if options.store_path.exists() else None
@@ -152,7 +152,8 @@ def _dry_run(plan: Plan, options: AuditOptions) -> int:
     path = options.reports.get("json")
     if path and not is_stdout(path):
         raise UsageError("--dry-run writes no reports; its own list as JSON goes to standard output with `--json -`")
-    echo(to_json(rows, plan) if path else dry_text(rows, plan, width=terminal_width(200)))
+    width = terminal_width() if sys.stdout.isatty() else None
+    echo(to_dry_run_json(plan, rows) if path else to_dry_run_text(plan, rows, color=color(False), width=width))
     return 0
 
 
