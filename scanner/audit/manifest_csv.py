@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -166,24 +167,30 @@ def _value(column: str, cell: str) -> object:
     """A cell as YAML would have it; text where it cannot be read so, which is then told as what it is."""
     try:
         if column in _WHOLE:
-            return int(cell) if cell.isascii() else cell
+            return _whole(cell)
         if column in _NUMBERS:
             return _number(cell)
         if column in ("mean", "std"):
             numbers = [_number(part) for part in re.split(r"[\s,;]+", cell.strip("[]() "))]
             return numbers if len(numbers) > 1 else numbers[0]
         if column == "size":
-            sizes = [int(part) for part in re.split(r"\s*[x,;]\s*|\s+", cell.strip("[]() "))]
+            sizes = [_whole(part) for part in re.split(r"\s*[x,;]\s*|\s+", cell.strip("[]() "))]
             return sizes if len(sizes) > 1 else sizes[0]
     except ValueError:
         return cell
     return _arguments(cell) if column == "arch-args" else cell
 
 
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]+", text):  # Python would take 1_000 as well, and digits of other scripts
+        raise ValueError("no whole number")
+    return int(text)
+
+
 def _number(text: str) -> float:
     number = float(text)
-    if number in (float("inf"), float("-inf")) or number != number:
-        raise ValueError("not finite")
+    if not math.isfinite(number) or "_" in text:
+        raise ValueError("no finite number")
     return number
 
 
@@ -196,10 +203,10 @@ def _arguments(cell: str) -> object:
             raise UsageError(f"arch-args is no JSON object: {cell[:60]!r}") from None
     try:
         found = parse_arch_args([part.strip() for part in cell.split(";") if part.strip()])
-        json.dumps(found, allow_nan=False)
+        json.dumps(found)
     except UsageError as error:
         raise UsageError(str(error).replace("--arch-arg", "arch-args:").replace("KEY=VALUE", "KEY=VALUE;...")) from None
-    except (TypeError, ValueError):
+    except TypeError:
         raise UsageError(f"arch-args holds a value that JSON has not, perhaps a date: {cell[:60]!r}") from None
     return found
 

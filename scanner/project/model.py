@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from typing import Annotated, Any, Final, Literal
@@ -69,6 +70,10 @@ def _is_device(value: str) -> str:
 def _is_keywords(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     if wrong := [key for key in value if not key.isidentifier()]:
         raise ValueError(f"must have names of arguments as keys, and {wrong[0]!r} is none")
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise ValueError("must hold finite numbers") from None
     return value
 
 

@@ -106,6 +106,7 @@ MODEL = "version: 1\nmodels:\n  - {name: a, model: m.pt, samples: x, "
         (MODEL + "device: gpu}\n", "3:48", "must be auto, cpu, cuda or cuda:N"),
         (MODEL + "architecture: resnet18}\n", "3:54", "must be torchvision:NAME"),
         (MODEL + "arch-args: {a b: 1}}\n", "3:51", "names of arguments"),
+        (MODEL + "arch-args: {a: [.inf]}}\n", "3:51", "must hold finite numbers"),
         (MODEL + "max-length: '12'}\n", "3:52", "must be a whole number, not the text '12'"),
         ("version: 2\nmodels: [{name: a, model: m, samples: x}]\n", "1:10", "must be 1"),
         ("version: true\nmodels: [{name: a, model: m, samples: x}]\n", "1:10", "must be 1"),
