@@ -9,7 +9,7 @@ from ..evidence.result import Verdict
 from .model import ON_INCONCLUSIVE, Policy
 
 FILE_CHECKS = frozenset({"file-safety"})
-PREMISE_CHECKS = frozenset({"graph-logic", "sample-fit", "backdoor-label", "reference-drift"})
+PREMISE_CHECKS = frozenset({"graph-logic", "sample-fit", "sample-trust", "backdoor-label", "reference-drift"})
 """They say whether and where to look, or compare; that they pass says nothing about a backdoor in the weights."""
 
 
