@@ -201,8 +201,9 @@ def main(
             continue
         records.append(work(model, sets[model.card["data"]], out, per_class, seed))
         click.echo(f"{len(records)}/{len(found)} {model.name}", err=True)
+    if backdoored := [one for one in records if "triggered" in one]:
+        click.echo(_attacks(backdoored))
     if records:
-        click.echo(_attacks([one for one in records if "triggered" in one]))
         click.echo(_alarms(records))
     if planted:
         click.echo(tables(sets, per_class))

@@ -61,7 +61,7 @@ class SampleTrust:
             Field(
                 gt=0, le=1, description="share of other samples that a sample's most important tenth must pull along"
             ),
-        ] = 0.7,
+        ] = 0.85,
         min_mixed: Annotated[
             float, Field(gt=0, le=1, description="the same for the mean of the two pictures (spread triggers)")
         ] = 0.85,

@@ -24,6 +24,8 @@ from ebyd_scan.evidence.tokens import Tokens
 from ebyd_scan.fixtures.attacks.badnets import BadNets
 from ebyd_scan.fixtures.networks import plain_convnet
 from ebyd_scan.fixtures.planter import to_pixels
+from ebyd_scan.policies.decide import PREMISE_CHECKS
+from ebyd_scan.policies.plugins import CHECKS, plugin_names
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -272,7 +274,19 @@ def test_pictures_that_do_not_fit_the_model_are_an_error(clean: Classifier) -> N
     assert finding.outcome is Outcome.ERROR and "does not run" in finding.message
 
 
+def test_a_pass_does_not_pass_a_model() -> None:
+    assert SampleTrust.id in PREMISE_CHECKS
+    assert SampleTrust.id in plugin_names(CHECKS, built_in_only=True)
+
+
+def test_a_finding_on_many_samples_stays_short(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    images, labels = np.repeat(digits[0][:12], 40, axis=0), np.repeat(digits[1][:12], 40)
+    finding = _run(_means(trainable=False), _parts(to_pixels(images), torch.from_numpy(labels) % 3, classes=3))
+    assert finding.outcome is Outcome.INCONCLUSIVE
+    assert len(finding.message) < 1000 and "and 463 more" in finding.message
+
+
 def test_nothing_loaded_is_skipped() -> None:
     finding = SampleTrust().run(Evidence(artifact=ARTIFACT, seed=0))
     assert finding.outcome is Outcome.SKIPPED
-    assert repr(SampleTrust(min_count=4)).startswith("SampleTrust(min_carried=0.7")
+    assert repr(SampleTrust(min_count=4)).startswith("SampleTrust(min_carried=0.85")
