@@ -68,7 +68,7 @@ def place_over(module: nn.Module, devices: Sequence[str], *, max_memory: Mapping
     import torch
 
     try:
-        from accelerate import dispatch_model
+        from accelerate import dispatch_model  # type: ignore[import-untyped]
     except ModuleNotFoundError:
         raise MissingExtra("accelerate", "accelerate") from None
     _check_can_be_cut(module)
@@ -192,7 +192,7 @@ def _bytes(tensor: Tensor) -> int:
 
 def _place_loose_tensors(placed: nn.Module, places: Mapping[str, torch.device]) -> None:
     """accelerate leaves where it was what a module that was cut holds besides its parts: a table of positions, say."""
-    from accelerate.hooks import AlignDevicesHook, add_hook_to_module
+    from accelerate.hooks import AlignDevicesHook, add_hook_to_module  # type: ignore[import-untyped]
 
     for name, part in placed.named_modules():
         loose = [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
