@@ -6,7 +6,6 @@ Plain data without a process: an audit keeps it between the parts of a scan.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from importlib.metadata import version
 
 from ..evidence.finding import Finding, Outcome
 from ..evidence.removal import MAX_CANDIDATES, CandidateInfo
@@ -26,6 +25,7 @@ from .handover import MAX_TRIGGERS, Handed, WordsForm
 from .planted import Planted
 from .removal_order import Repaired
 from .request import ScanRequest
+from .tool import tool_version
 
 
 @dataclass
@@ -130,7 +130,7 @@ def result_of(request: ScanRequest, policy: LoadedPolicy, heard: Heard, started:
     if heard.error and verdict is not Verdict.FAILED:
         verdict, reason = Verdict.ERROR, heard.error
     return ScanResult(
-        tool=ToolInfo(version=version("ebyd-scan")),
+        tool=ToolInfo(version=tool_version()),
         model=heard.model,
         samples=heard.samples,
         policy=PolicyInfo(name=request.policy.name, sha256=policy.sha256),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 from ...evidence.audit import Audit, AuditedModel, worst
 from ...evidence.finding import Finding, Outcome
 from ...evidence.result import ExposureInfo, ModelInfo, PolicyInfo, SamplesInfo, ScanResult, ToolInfo
 from ...evidence.verdict import Verdict
 from ..heard import Heard, result_of
 from ..reports.formats import Given
+from ..tool import tool_version
 from .audits import AuditRow, Entry, entries_of
 from .record import triggers
 from .store import Known, Store
@@ -46,7 +45,7 @@ def _recall(heard: Heard, known: Known, entry: Entry) -> None:
 
 def _unread(entry: Entry, error: str) -> ScanResult:
     return ScanResult(
-        tool=ToolInfo(version=version("ebyd-scan")),
+        tool=ToolInfo(version=tool_version()),
         model=ModelInfo(path=entry.path),
         samples=SamplesInfo(path=""),
         policy=PolicyInfo(name="", sha256=""),
@@ -74,7 +73,7 @@ def audit_from(store: Store, row: AuditRow, pages: dict[str, str] | None = None)
     if row.ended is None and verdict is Verdict.PASSED:  # it may have been stopped before its models were all known
         verdict = Verdict.ERROR
     return Audit(
-        tool=ToolInfo(version=version("ebyd-scan")),
+        tool=ToolInfo(version=tool_version()),
         number=row.id,
         source=row.source,
         started=row.started,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cache
-from importlib.metadata import entry_points, version
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ...policies.plugins import CHECKS, EXPOSERS
 from ..digests import file_digest, samples_digest
 from ..models.arch_args import parse_architecture
 from ..request import ScanRequest
+from ..tool import tool_version
 
 
 class Digests:
@@ -44,7 +45,7 @@ class Digests:
     def settings(self, request: ScanRequest, policy: LoadedPolicy) -> str:
         """Of all that the findings hang on but the model itself. Raises ScanError."""
         parts: dict[str, Any] = {
-            "tool": version("ebyd-scan"),
+            "tool": tool_version(),
             "plugins": _plugins(),
             "policy": policy.sha256,
             "samples": self.samples(request),
