@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +44,16 @@ LADDER = (
     Rung("vit-384x12", "vit", held_out=True, samples=32),
     Rung("bert-128x2", "bert"),
     Rung("bert-256x4", "bert"),
-    Rung("bert-512x4", "bert", samples=48),
-    Rung("bert-768x12", "bert", held_out=True, samples=16),
+    Rung("bert-512x4", "bert", samples=24),
+    Rung("bert-768x12", "bert", held_out=True, samples=8),
 )
+TRAINED = Rung("reviews-clean", "bert")
+"""Is shipped, and knows its task: a search for words stays short where a model has none to begin with."""
 
 
 def rung(name: str) -> Rung:
     """By name; KeyError if there is none."""
-    return {one.name: one for one in LADDER}[name]
+    return {one.name: one for one in (*LADDER, TRAINED)}[name]
 
 
 def make(name: str) -> nn.Module:
@@ -94,6 +98,8 @@ def _sizes(width: int, depth: int) -> dict[str, int]:
 
 def save(name: str, folder: Path) -> Path:
     """Write the model below `folder` as people hand it over, and say where it is."""
+    if name == TRAINED.name:
+        return Path(shutil.copytree(Path(str(files("ebyd_scan.fixtures"))) / "models" / name, folder / name))
     if rung(name).family == "bert":
         return _save_bert(name, folder)
     from safetensors.torch import save_file

@@ -10,9 +10,9 @@ import torch
 
 from ..scanner.audit.needs import GIB, gpus_needed, memory_needed
 from .scaling_formula import FORWARD, TRAIN, Fit, Passes, Plan, gpu_seconds, picture_passes
-from .scaling_models import LADDER, MAX_TOKENS
+from .scaling_models import LADDER, MAX_TOKENS, TRAINED
 
-WORDS_OF: Final = "bert-128x2"  # the text model whose whole search is counted
+WORDS_OF: Final = TRAINED.name  # the text model whose whole search is counted
 MODELS: Final = 10_000
 UTILISATION: Final = 0.35  # of the peak; assumed
 LAUNCH: Final = 0.01  # seconds that a GPU needs at least for a pass of a model, for starting its kernels; assumed
