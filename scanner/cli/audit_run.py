@@ -58,6 +58,10 @@ class AuditOptions:
     verbose: bool
 
 
+_How = tuple[Callable[[], Executor], Callable[[Work], Need], int]
+"""What makes the executor, what a model needs, and CPU threads a model."""
+
+
 def run(options: AuditOptions) -> int:
     """Audit, print the summary, write the reports; the exit code is that of the worst model.
 
@@ -72,9 +76,10 @@ def run(options: AuditOptions) -> int:
         inputs = [*plan.inputs, *(one.path for one in plan.planned)]
         check_writable({"--store": options.store_path}, inputs=inputs)
         check_places(options.reports, [*inputs, options.store_path])
+        how = _executor(plan, options)
         store = Store(options.store_path)
         try:
-            return _audit(plan, store, options)
+            return _audit(plan, store, options, how)
         finally:
             store.close()
     except ScanError as problem:
@@ -87,7 +92,7 @@ def _plan(options: AuditOptions) -> Plan:
     if defaults["samples"] and not defaults["samples"].exists():
         raise UsageError(f"--samples {defaults['samples']}: there is no such file or folder")
     plan = read_plan(options.source, rules=options.rules, defaults=defaults)
-    if not options.quiet:
+    if not (options.quiet or options.dry_run):  # a dry run tells them with the rest
         for note in plan.notes:
             log(note)
     if not plan.planned:
@@ -157,10 +162,10 @@ def _dry_run(plan: Plan, options: AuditOptions) -> int:
     return 0
 
 
-def _audit(plan: Plan, store: Store, options: AuditOptions) -> int:
+def _audit(plan: Plan, store: Store, options: AuditOptions, how: _How) -> int:
     state = State()
     executors: list[Executor] = []
-    make, need_of, threads = _executor(plan, options)
+    make, need_of, threads = how
 
     def executor() -> Executor:
         executors.append(make())
@@ -192,8 +197,8 @@ def _audit(plan: Plan, store: Store, options: AuditOptions) -> int:
     return audit.exit_code
 
 
-def _executor(plan: Plan, options: AuditOptions) -> tuple[Callable[[], Executor], Callable[[Work], Need], int]:
-    """What makes the executor, what a model needs, and CPU threads a model."""
+def _executor(plan: Plan, options: AuditOptions) -> _How:
+    """How the plan's models are run. Raises UsageError where the options do not go together."""
     ray = options.executor_name == "ray" or (options.executor_name == "auto" and options.ray_address is not None)
     if options.ray_address and not ray:
         raise UsageError(f"--ray-address goes with --executor ray, not with {options.executor_name}")

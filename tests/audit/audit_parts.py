@@ -29,7 +29,7 @@ checks:
   file-safety: {}
   sample-fit: {}
   backdoor-label: {}
-  model-detection: {families: [patch], steps: 60, min_per_class: 10}
+  model-detection: {families: [patch], steps: 100, min_per_class: 10}
 samples: {max_count: 400}
 limits: {timeout: 300, memory: 6}
 """
