@@ -9,7 +9,7 @@ GIB: Final = 1 << 30
 COPIES: Final = 5
 """Tensors of the weights' size at the worst moment: see `memory_needed`."""
 ACTIVATIONS: Final = 1.5  # of the weights
-LEAST_ACTIVATIONS: Final = 2 * GIB
+LEAST_ACTIVATIONS: Final = 4 * GIB
 RESERVED: Final = GIB
 """Bytes of each GPU that no tensor gets: the driver's context, kernels, what is lost between blocks."""
 
@@ -17,11 +17,13 @@ RESERVED: Final = GIB
 def memory_needed(weight_bytes: int) -> int:
     """Bytes that a scan needs on its device, all devices of a group together.
 
-    5 w + max(1.5 w, 2 GiB), with w the bytes of the weights in float32 (4 times the parameters, whatever type the file
+    5 w + max(1.5 w, 4 GiB), with w the bytes of the weights in float32 (4 times the parameters, whatever type the file
     has). Five times the weights, at the worst moment of the second seed's exposure: the model, the copy that is being
     exposed, its gradients, their momentum, and the copy that the seed before it exposed. The rest is for activations:
-    of 32 texts of 128 tokens in a transformer they are 1.4 times the weights at 7 billion parameters; small models
-    have more for their size. A reference model is not in it: it takes w more. Raises ValueError for a size below 0.
+    of 32 texts of 128 tokens they are about 3.5 GB in a BERT base and 1.5 w at 7 billion parameters (by count of
+    tensors). Weights do not tell the size of the pictures: a search takes 176 of them at once, and at 224x224 pixels
+    that may be several times the 4 GiB (docs/scaling.md). A reference model is not in it either: it takes w more.
+    Raises ValueError for a size below 0.
     """
     if weight_bytes < 0:
         raise ValueError(f"weights of {weight_bytes} bytes")

@@ -10,8 +10,8 @@ from ebyd_scan.scanner.audit.needs import GIB, gpus_needed, memory_needed, weigh
 
 
 def test_the_stated_formula() -> None:
-    assert memory_needed(0) == 2 * GIB
-    assert memory_needed(GIB) == 5 * GIB + 2 * GIB  # the least activations
+    assert memory_needed(0) == 4 * GIB
+    assert memory_needed(GIB) == 5 * GIB + 4 * GIB  # the least activations
     assert memory_needed(10 * GIB) == 50 * GIB + 15 * GIB
 
 

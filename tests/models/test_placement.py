@@ -219,11 +219,12 @@ def test_a_text_classifier_placed_over_a_group_scores_the_same(text_models: Any)
 
 def test_what_does_not_fit_is_refused_with_what_is_missing() -> None:
     module = nn.Sequential(*(nn.Linear(256, 256) for _ in range(8)))
-    with pytest.raises(ScanError, match=r"about 2\.01 GiB, and 1\.00 GiB are free on cpu, cpu: 1\.01 GiB are missing"):
+    with pytest.raises(ScanError, match=r"about 4\.01 GiB, and 1\.00 GiB are free on cpu, cpu: 3\.01 GiB are missing"):
         place_over(module, SAME, max_memory={0: GIB // 2, 1: GIB // 2})
-    with pytest.raises(ScanError, match=r"and 2\.01 GiB are free on cpu, cpu: 0\.0\d GiB are missing"):
-        place_over(module, SAME, max_memory={0: GIB + 6_000_000, 1: GIB + 6_000_000})
-    assert not hooks_of(module)
+    one_large = nn.Sequential(nn.Linear(1024, 1024))
+    with pytest.raises(ScanError, match=r"and 5\.03 GiB are free on .*: 0\.\d\d GiB are missing for its layers"):
+        place_over(one_large, ["cpu"] * 5, max_memory=dict.fromkeys(range(5), GIB + 6_000_000))
+    assert not hooks_of(module) and not hooks_of(one_large)
 
 
 def test_graphs_are_refused() -> None:
