@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,14 +18,12 @@ from ...evidence.verdict import Verdict
 from ...policies.load import load_policy
 from ..audit.auditor import Settings, State
 from ..audit.audits import audits, entries_of
-from ..audit.executors.devices import DevicePool, gpu_memory
-from ..audit.executors.interface import Executor, Need
-from ..audit.needs import gpus_needed
+from ..audit.executors.choose import Workers, choose
+from ..audit.executors.interface import Executor
 from ..audit.plan import Plan, read_plan
 from ..audit.run import run_audit
 from ..audit.since import left_out_since, resolve_since
 from ..audit.store import Store
-from ..audit.work import Work
 from ..reports.audit_terminal import to_text
 from ..reports.write import check_writable
 from ..supervisor import Stop, require_torch
@@ -58,10 +55,6 @@ class AuditOptions:
     verbose: bool
 
 
-_How = tuple[Callable[[], Executor], Callable[[Work], Need], int]
-"""What makes the executor, what a model needs, and CPU threads a model."""
-
-
 def run(options: AuditOptions) -> int:
     """Audit, print the summary, write the reports; the exit code is that of the worst model.
 
@@ -76,7 +69,15 @@ def run(options: AuditOptions) -> int:
         inputs = [*plan.inputs, *(one.path for one in plan.planned)]
         check_writable({"--store": options.store_path}, inputs=inputs)
         check_places(options.reports, [*inputs, options.store_path])
-        how = _executor(plan, options)
+        how = choose(
+            options.executor_name,
+            models=len(plan.planned),
+            device=options.defaults["device"],
+            workers=options.workers,
+            cpus=options.cpus,
+            ray_address=options.ray_address,
+            verbose=options.verbose,
+        )
         store = Store(options.store_path)
         try:
             return _audit(plan, store, options, how)
@@ -162,13 +163,12 @@ def _dry_run(plan: Plan, options: AuditOptions) -> int:
     return 0
 
 
-def _audit(plan: Plan, store: Store, options: AuditOptions, how: _How) -> int:
+def _audit(plan: Plan, store: Store, options: AuditOptions, how: Workers) -> int:
     state = State()
     executors: list[Executor] = []
-    make, need_of, threads = how
 
     def executor() -> Executor:
-        executors.append(make())
+        executors.append(how.make())
         return executors[0]
 
     def started(number: int, resumed: bool) -> None:
@@ -178,7 +178,7 @@ def _audit(plan: Plan, store: Store, options: AuditOptions, how: _How) -> int:
     def slots() -> int:
         return executors[0].slots if executors else 1
 
-    settings = Settings(search=options.search, retries=options.retries, threads=threads, need_of=need_of)
+    settings = Settings(search=options.search, retries=options.retries, threads=how.cpus, need_of=how.need_of)
     try:
         with _stopped_by_signals() as stop, show_audit(state, slots, quiet=options.quiet) as show:
             came = run_audit(plan, store, executor, settings, state=state, on_start=started, on_entry=show, stop=stop)
@@ -195,56 +195,6 @@ def _audit(plan: Plan, store: Store, options: AuditOptions, how: _How) -> int:
     if problems:
         raise Failure("; ".join(problems), 3)
     return audit.exit_code
-
-
-def _executor(plan: Plan, options: AuditOptions) -> _How:
-    """How the plan's models are run. Raises UsageError where the options do not go together."""
-    ray = options.executor_name == "ray" or (options.executor_name == "auto" and options.ray_address is not None)
-    if options.ray_address and not ray:
-        raise UsageError(f"--ray-address goes with --executor ray, not with {options.executor_name}")
-    memory = gpu_memory() if options.defaults["device"] != "cpu" else []
-    gpus = [f"cuda:{index}" for index in range(len(memory))]
-    wanted = options.defaults["device"]
-    if wanted.startswith("cuda"):
-        chosen = wanted if ":" in wanted else "cuda:0"
-        if chosen not in gpus:
-            raise UsageError(f"--device {wanted}: this machine has {len(gpus)} CUDA device(s)")
-        gpus = [chosen]
-    cores = os.cpu_count() or 1
-    workers = options.workers or (len(gpus) or min(cores, len(plan.planned)))
-    cpus = options.cpus or max(1, cores // workers)
-    least = min(memory, default=0)
-
-    def need_of(work: Work) -> Need:
-        if not least:
-            return Need(cpus)
-        return Need(cpus, min(len(gpus), gpus_needed(_weight_bytes(work), least)))
-
-    def make() -> Executor:
-        if ray:
-            from ..audit.executors.ray_cluster import RayCluster
-
-            return RayCluster(
-                address=options.ray_address, workers=workers, cpus=cpus, gpus=len(gpus), verbose=options.verbose
-            )
-        pool = DevicePool(gpus, per_gpu=max(1, -(-workers // len(gpus))) if gpus else 1)
-        if options.executor_name == "in-process":
-            from ..audit.executors.in_process import InProcess
-
-            return InProcess(devices=pool, verbose=options.verbose)
-        from ..audit.executors.processes import Processes
-
-        return Processes(workers=workers, devices=pool, verbose=options.verbose)
-
-    return make, need_of, cpus
-
-
-def _weight_bytes(work: Work) -> int:
-    """Of the model's weights, as far as its files tell."""
-    path = work.request.model
-    names: Sequence[str] = list((work.model.files if work.model else None) or {})
-    files = [path / name for name in names] if path.is_dir() else [path, *(path.parent / name for name in names)]
-    return sum(one.stat().st_size for one in files if one.is_file())
 
 
 @contextmanager
