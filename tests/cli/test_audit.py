@@ -226,3 +226,21 @@ def test_a_file_that_is_no_store_is_left_alone(ebyd: Ebyd, folder: Path, tmp_pat
     run = ebyd("audit", "models", "--rules", "rules.yaml", "--store", mine, cwd=folder)
     assert run.code == 3 and "cannot be used" in run.text
     assert mine.read_text() == "my notes\n" * 100
+
+
+def test_two_audits_at_once_share_the_work(
+    start: Callable[..., subprocess.Popen[str]], folder: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "s.sqlite"
+    options = ["audit", "models", "--rules", "rules.yaml", "--store", store, "--workers", "1", "--json", "-", "-q"]
+    both = [start(*options, cwd=folder) for _ in range(2)]
+    said = [process.communicate(timeout=200) for process in both]
+    assert [process.returncode for process in both] == [1, 1], said
+    models = [json.loads(out)["models"] for out, _ in said]
+    verdicts = [{model["name"]: model["result"]["verdict"] for model in one} for one in models]
+    assert verdicts[0] == verdicts[1]
+    with sqlite3.connect(store) as db:
+        assert db.execute("SELECT count(*), count(ended) FROM audits").fetchone() == (2, 2)
+        assert db.execute("SELECT count(*) FROM claims").fetchone() == (0,)
+        searched = db.execute("SELECT count(*) FROM findings WHERE name = 'model-detection'").fetchone()
+    assert searched == (2,)
