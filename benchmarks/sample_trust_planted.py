@@ -19,7 +19,7 @@ from ..fixtures.networks import small_resnet
 from ..fixtures.planter import to_pixels
 from .zoo.data import DataSet
 
-DRAWS = 20
+DRAWS = 10
 EPSILON = 8 / 255  # of the noise, as in the papers
 ROUNDS, ATTACK_STEPS = 6, 5  # of making error-minimising noise
 Planted = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
@@ -105,7 +105,7 @@ def unchanged(pixels: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor
 
 
 PLANTS: tuple[tuple[str, Planted, int], ...] = (
-    ("clean", unchanged, DRAWS),
+    ("clean", unchanged, 2 * DRAWS),
     ("10 % near-duplicates", copies, DRAWS),
     ("2 % twins with another label", wrong_twins, DRAWS),
     ("class-wise noise, 2/255", class_wise(2 / 255), DRAWS),
@@ -115,7 +115,7 @@ PLANTS: tuple[tuple[str, Planted, int], ...] = (
     ("class-wise noise, 8/255, squares of 8", class_wise(EPSILON, cell=8), DRAWS),
     ("class-wise noise, 8/255, half of the samples", class_wise(EPSILON, share=0.5), DRAWS),
     ("class-wise noise, 8/255, a fifth of the samples", class_wise(EPSILON, share=0.2), DRAWS),
-    ("error-minimising noise a sample, 8/255", error_minimising, 2),
+    ("error-minimising noise a sample, 8/255", error_minimising, 3),
 )
 
 
