@@ -23,6 +23,7 @@ from .expose import expose, run_check, to_expose
 from .handover import MAX_TRIGGERS, hand_over, hand_over_words
 from .inputs import inputs_of
 from .models.arch_args import trusted_modules
+from .models.placement import devices_of
 from .repair_stage import carry_out, check_repairable
 from .request import ScanRequest
 from .tiers import FileChanged, is_due
@@ -212,7 +213,7 @@ def _load_reference(request: ScanRequest, evidence: Evidence, artifact: Artifact
     if artifact.format != "huggingface":  # then the model's own, which a folder may have said
         request = request.model_copy(update={"mean": evidence.classifier.mean, "std": evidence.classifier.std})
     inputs = inputs_of(request, artifact)
-    reference = inputs.classifier(artifact, evidence.samples, evidence.classifier.device)
+    reference = inputs.classifier(artifact, evidence.samples, devices_of(evidence.classifier))
     mine, other = evidence.classifier.codec, reference.codec
     if mine and other and mine.vocabulary != other.vocabulary:
         raise ScanError(f"the reference {artifact.path} has other tokens than {request.model}: they cannot be compared")

@@ -64,7 +64,15 @@ _WORDS = {
     Outcome.SKIPPED: "skipped",
     Outcome.ERROR: "error",
 }
-_PAGES = ("file-safety", "graph-logic", "sample-fit", "backdoor-label", "model-detection", "reference-drift")
+_PAGES = (
+    "file-safety",
+    "graph-logic",
+    "sample-fit",
+    "sample-trust",
+    "backdoor-label",
+    "model-detection",
+    "reference-drift",
+)
 
 
 def render(given: Given) -> str:

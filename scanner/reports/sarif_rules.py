@@ -109,6 +109,20 @@ _RULES = (
         owasp=("ML10", "ML02", "ML06"),
     ),
     _Rule(
+        "sample-trust",
+        "Some of the clean samples look poisoned themselves.",
+        "Samples carry what decides about other samples too, nearly equal each other, or hold noise that gives their "
+        "class away. A scan on such samples can miss the backdoor; triggered ones show in a model that answers to "
+        "them.",
+        "Do not ship the model. Scan it again with clean samples of another origin, and look at the samples that are "
+        "named.",
+        "checks/sample-trust.md",
+        "5.0",
+        level="warning",
+        atlas=("AML.T0020",),
+        owasp=("ML02",),
+    ),
+    _Rule(
         "backdoor-label",
         "Without the clean task predictions fall back on one label, or it cannot be told on which.",
         "The label that predictions collapse onto when the clean task is unlearned. It says where to look and is no "
