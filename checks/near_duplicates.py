@@ -6,6 +6,7 @@ compared as token sequences: equal ones, and ones that are one token apart.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,15 +54,20 @@ def of_texts(sequences: Sequence[Sequence[int]], labels: Tensor) -> Duplicates:
     Two sequences one replacement, insertion or deletion apart have a neighbour with one token left out in common, so
     no two texts are held against each other. Texts of fewer than six tokens have to be equal.
     """
-    seen: dict[tuple[int, ...], list[int]] = {}
-    pairs: set[tuple[int, int]] = set()
-    for later, sequence in enumerate(sequences):
-        tokens = tuple(sequence)
+    equal: dict[tuple[int, ...], list[int]] = {}
+    for index, sequence in enumerate(sequences):
+        equal.setdefault(tuple(sequence), []).append(index)
+    # A text that is there a thousand times is looked at once: each of the others equals the first.
+    pairs = {(group[0], other) for group in equal.values() for other in group[1:]}
+    pairs |= {pair for group in equal.values() for pair in itertools.pairwise(group)}
+    seen: dict[int, list[tuple[int, ...]]] = {}  # hashes, since all the neighbours of long texts would take gigabytes
+    for tokens, group in equal.items():
+        near = {other for key in _neighbours(tokens) for other in seen.get(key, ())}
+        for other in near:
+            if _apart(other, tokens):
+                pairs |= {(min(equal[other][0], index), max(equal[other][0], index)) for index in group}
         for key in _neighbours(tokens):
-            for earlier in seen.setdefault(key, []):
-                if _apart(tuple(sequences[earlier]), tokens):
-                    pairs.add((earlier, later))
-            seen[key].append(later)
+            seen.setdefault(key, []).append(tokens)
     return _found(sorted(pairs), labels)
 
 
@@ -81,10 +87,11 @@ def _standardised(small: Tensor) -> Tensor:
     return torch.cat([rows, extra], dim=1)
 
 
-def _neighbours(tokens: tuple[int, ...]) -> set[tuple[int, ...]]:
+def _neighbours(tokens: tuple[int, ...]) -> set[int]:
+    """Hashes of the text and of all that lack one token of it."""
     if not _MIN_TOKENS <= len(tokens) <= _MAX_TOKENS:
-        return {tokens}
-    return {tokens, *(tokens[:place] + tokens[place + 1 :] for place in range(len(tokens)))}
+        return {hash(tokens)}
+    return {hash(tokens), *(hash(tokens[:place] + tokens[place + 1 :]) for place in range(len(tokens)))}
 
 
 def _apart(one: tuple[int, ...], other: tuple[int, ...]) -> bool:

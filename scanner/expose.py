@@ -10,6 +10,7 @@ from ..evidence.errors import ScanError
 from ..evidence.finding import Finding, Outcome
 from ..policies.model import Policy
 from ..policies.plugins import build_exposer
+from .out_of_memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from ..evidence.classifier import Classifier
@@ -57,6 +58,8 @@ def run_check(check: Check, evidence: Evidence) -> Finding:
     except (ScanError, MemoryError):
         raise
     except Exception as problem:
+        if is_out_of_memory(problem):  # says nothing about the model, and more may be had
+            raise
         import traceback
 
         traceback.print_exc()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 import psutil
 
@@ -22,7 +23,7 @@ class Family:
     def resident(self) -> int:
         """Bytes of memory held by the worker and its descendants; what is gone counts nothing."""
         try:
-            members = [self._root, *self._root.children(recursive=True)]
+            members = [self._root, *_descendants(self._root)]
         except psutil.Error:
             return 0
         self._seen |= {member.pid: member for member in members[1:]}
@@ -50,3 +51,19 @@ class Family:
             except psutil.Error:
                 continue
         self._worker.wait()
+
+
+def _descendants(root: psutil.Process) -> list[psutil.Process]:
+    """Children and theirs. Linux tells those of one process; psutil looks at every process of the machine for it."""
+    found: list[psutil.Process] = []
+    left = [root.pid]
+    try:
+        while left:
+            pid = left.pop()
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                left += [int(child) for child in (thread / "children").read_text(encoding="ascii").split()]
+            if pid != root.pid:
+                found.append(psutil.Process(pid))
+    except (OSError, ValueError, psutil.Error):  # one of them has just ended, or this is no Linux
+        return root.children(recursive=True)
+    return found

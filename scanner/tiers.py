@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -38,6 +39,11 @@ def tier_of(check: Check) -> Tier:
     """The tier that a check belongs to: what it says itself (`tier`), else that of its stage."""
     tier: Tier = getattr(check, "tier", _OF_STAGE[check.stage])
     return tier
+
+
+def last_tier(checks: Sequence[Check]) -> Tier:
+    """After which nothing is left to be done for these checks."""
+    return TIERS[max((TIERS.index(tier_of(check)) for check in checks), default=0)]
 
 
 def is_due(check: Check, part: Part | None) -> bool:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from ..evidence.errors import MissingExtra, ScanError, UsageError
 from . import events
+from .out_of_memory import is_out_of_memory
 from .request import ScanRequest
 from .scan import Emit, scan
 from .tiers import FileChanged
@@ -54,12 +55,12 @@ def _answer(request: ScanRequest, emit: Emit) -> events.Event:
     except UsageError as problem:
         return events.ErrorEvent(message=_clip(str(problem)), usage=True)
     except ScanError as problem:
-        again = isinstance(problem, MissingExtra | FileChanged)
+        again = isinstance(problem, MissingExtra | FileChanged) or isinstance(problem.__context__, OSError)
         return events.ErrorEvent(message=_clip(str(problem)), again=again)
     except ValidationError as problem:
         return events.ErrorEvent(message=_clip(f"a check gave an invalid finding: {problem}"))
     except Exception as problem:
-        if _out_of_memory(problem):
+        if is_out_of_memory(problem):
             return events.ErrorEvent(
                 message=f"{request.model}: the scan needs more than the memory limit of "
                 f"{request.policy.limits.memory:g} GiB; raise it with --memory or in the policy",
@@ -109,16 +110,6 @@ def _die_with_parent(orders: IO[str]) -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-def _out_of_memory(problem: Exception) -> bool:
-    text = str(problem)
-    return (
-        isinstance(problem, MemoryError)
-        or type(problem).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in text
-        or "Cannot allocate memory" in text
-    )
 
 
 def _clip(text: str) -> str:

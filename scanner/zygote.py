@@ -12,6 +12,7 @@ import gc
 import importlib
 import os
 import selectors
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -50,8 +51,15 @@ def main() -> None:
             if message == HEAVY and not heavy:
                 heavy = True
                 _preload(_HEAVY)
-            if len(fds) == _FDS:
-                _fork(fds, control, selector, statuses)
+            try:
+                if len(fds) == _FDS:
+                    _fork(fds, control, selector, statuses)
+                    continue
+            except OSError:  # no more processes: this worker cannot be had, the others go on
+                pass
+            for fd in fds:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
 
 
 def _preload(names: Sequence[str]) -> None:
@@ -73,9 +81,14 @@ def _fork(fds: list[int], control: socket.socket, selector: selectors.BaseSelect
     if pid == 0:
         ours = [control.fileno(), *statuses, *statuses.values(), status]
         _be_worker(orders, answers, errors, ours)
+    try:
+        watch = os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
     for fd in (orders, answers, errors):
         os.close(fd)
-    watch = os.pidfd_open(pid)
     statuses[watch] = status
     selector.register(watch, selectors.EVENT_READ, pid)
     _tell(status, pid)

@@ -19,6 +19,7 @@ from ...evidence.verdict import Verdict
 from .. import events
 from ..handover import Handed
 from ..supervisor import Stop
+from ..tiers import TIERS
 from . import record
 from .assemble import result_of_entry
 from .audits import Entry, end_entry
@@ -110,15 +111,17 @@ class Auditor:
         first = self._by_key.setdefault(work.key, work)
         if first is not work and not first.ended:
             first.followers.append(work)
-        else:
-            self._advance(work)
+            return
+        if record.has_errors(self._store, work.key) and self._claims.claim(work.key):
+            record.forget_errors(self._store, work.key)  # another try may go better, with more memory say
+        self._advance(work)
 
     def _advance(self, work: Work) -> bool:
         """To the first tier that is not done; whether there is one."""
         assert work.key and work.model
         known = self._store.known(work.key)
         if known and known.finished:
-            self._end(work, error=known.error)
+            self._end(work, error=work.named(known.error, known.model.path))
             return False
         if known:
             work.tier, work.suspicion = known.next_tier, suspicion_of(known.findings)
@@ -135,7 +138,6 @@ class Auditor:
         self.state.left[work.tier] += 1
 
     def _next_task(self) -> Task | None:
-        self._claims.beat()
         self._look_at_others()
         while self._ready:
             _, _, work = heapq.heappop(self._ready)
@@ -184,10 +186,11 @@ class Auditor:
         elif isinstance(said, events.PieceEvent):
             trigger = self._handed[task.id][-1]
             trigger.add(said.data)
-            if work.key and not trigger.missing:
+            if work.key and not work.spoilt and not trigger.missing:
                 record.put_trigger(self._store, work.key, trigger)
-        elif isinstance(said, events.WordsEvent) and work.key:
-            record.put_trigger(self._store, work.key, said.form)
+        elif isinstance(said, events.WordsEvent):
+            if work.key and not work.spoilt:
+                record.put_trigger(self._store, work.key, said.form)
         elif isinstance(said, events.SamplesEvent) and said.samples.sha256 != work.samples:
             work.spoilt = f"{work.request.samples} has changed since the audit began: run it again"
         elif work.key and not work.spoilt:
@@ -218,7 +221,8 @@ class Auditor:
             self._fail(work, replace(ended, error=work.spoilt, again=True))
         elif ended.error is None and work.key:
             timings = {**(ended.timings or {}), "total": ended.seconds}
-            record.end_tier(self._store, work.key, work.tier, timings, ended.stopped)
+            done = TIERS[-1] if work.tier == work.last else work.tier
+            record.end_tier(self._store, work.key, done, timings, ended.stopped)
             self._after(work)
         elif ended.lost and work.lost < self._settings.retries:
             work.lost += 1
@@ -241,7 +245,7 @@ class Auditor:
         if work.tier == "static" and not ended.again:
             if work.key:
                 record.refuse(self._store, work.key, error)
-            elif seal := work.signature(self._store, work.started):
+            elif work.alone and (seal := work.signature(self._store, work.started)):
                 self._store.put_refusal(work.refusal_place(seal), error)
         self._end(work, error=error)
         if work.key:
@@ -261,6 +265,6 @@ class Auditor:
         self.state.from_store += source == "store"
         self.state.verdicts[verdict] += 1
         self._on_entry(entry)
-        for follower in work.followers:
-            self._end(follower, error=error, unsearched=unsearched)
-        work.followers = []
+        followers, work.followers = work.followers, []
+        for follower in followers:
+            self._end(follower, error=follower.named(error, str(work.request.model)), unsearched=unsearched)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,12 +65,14 @@ def open_audit(store: Store, source: str, plan: str, owner: str) -> tuple[int, b
         return int(store.rows("SELECT last_insert_rowid()")[0][0]), False
 
 
-def put_entries(store: Store, audit: int, entries: list[Entry], left_out: list[LeftOut]) -> None:
-    """What the audit is going to look at; entries that have ended stay, those that are in no plan any more go."""
+def put_entries(
+    store: Store, audit: int, entries: list[Entry], left_out: list[LeftOut], keep: Container[str] = ()
+) -> None:
+    """What the audit is going to look at; of earlier entries only those whose names are to be kept stay as they are."""
     with store.writing():
         names = {entry.name for entry in entries}
         for (name,) in store.rows("SELECT name FROM entries WHERE audit = ?", audit):
-            if name not in names:
+            if name not in names or name not in keep:
                 store.rows("DELETE FROM entries WHERE audit = ? AND name = ?", audit, name)
         for entry in entries:
             request = entry.request.model_dump_json(exclude={"policy", "part"}) if entry.request else None

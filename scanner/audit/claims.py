@@ -1,6 +1,6 @@
 """Which audit does which scan, where several share a store.
 
-A claim ends with the process that made it: on the same machine that is looked up, elsewhere a claim without a sign of
+A claim ends with the process that made it: on the same machine that is looked up, elsewhere an owner without a sign of
 life for `STALE_SECONDS` counts for nothing.
 """
 
@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from ...evidence.errors import ScanError
 from .store import Store
 
 STALE_SECONDS = 120.0
@@ -20,62 +22,65 @@ BEAT_SECONDS = 15.0
 
 
 class Claims:
-    """The claims of this process."""
+    """The claims of this process, which gives a sign of life as long as they are open."""
 
     def __init__(self, store: Store) -> None:
         import psutil
 
         self.owner = secrets.token_hex(8)
         self._store = store
-        self._beaten = time.monotonic()
+        self._closed = threading.Event()
         born = psutil.Process().create_time()
-        store.rows("INSERT INTO owners VALUES (?, ?, ?, ?)", self.owner, _host(), os.getpid(), born)
+        store.rows("INSERT INTO owners VALUES (?, ?, ?, ?, ?)", self.owner, _host(), os.getpid(), born, time.time())
+        threading.Thread(target=self._live, name="signs of life", daemon=True).start()
 
     def claim(self, key: str) -> bool:
         """Whether the scan is this process's to do now; a claim of one that is gone is taken over."""
         with self._store.writing():
             found = self._store.rows(
-                "SELECT owner, beat, host, pid, born FROM claims LEFT JOIN owners USING (owner) WHERE key = ?", key
+                "SELECT owner, host, pid, born, beat FROM claims LEFT JOIN owners USING (owner) WHERE key = ?", key
             )
             if found and found[0][0] != self.owner and _lives(*found[0][1:]):
                 return False
-            self._store.rows("INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", key, self.owner, time.time())
+            self._store.rows("INSERT OR REPLACE INTO claims VALUES (?, ?)", key, self.owner)
         return True
 
     def release(self, key: str) -> None:
         """Somebody else may do it."""
         self._store.rows("DELETE FROM claims WHERE key = ? AND owner = ?", key, self.owner)
 
-    def beat(self) -> None:
-        """A sign of life for all claims, every now and then."""
-        if time.monotonic() - self._beaten > BEAT_SECONDS:
-            self._beaten = time.monotonic()
-            self._store.rows("UPDATE claims SET beat = ? WHERE owner = ?", time.time(), self.owner)
-
     def close(self) -> None:
         """Give all back, and forget those that are gone."""
+        self._closed.set()
         with self._store.writing():
             self._store.rows("DELETE FROM claims WHERE owner = ?", self.owner)
-            self._store.rows(
-                "DELETE FROM owners WHERE owner = ? OR (owner NOT IN (SELECT owner FROM claims) "
-                "AND owner NOT IN (SELECT owner FROM audits WHERE ended IS NULL))",
-                self.owner,
-            )
+            self._store.rows("DELETE FROM owners WHERE owner = ?", self.owner)
+            for owner, *known in self._store.rows("SELECT owner, host, pid, born, beat FROM owners"):
+                if not _lives(*known):
+                    self._store.rows("DELETE FROM claims WHERE owner = ?", owner)
+                    self._store.rows("DELETE FROM owners WHERE owner = ?", owner)
+
+    def _live(self) -> None:
+        """In a thread with a connection of its own: the audit's may be busy with a model for an hour."""
+        while not self._closed.wait(BEAT_SECONDS):
+            with suppress(ScanError):  # the audit itself will tell
+                store = Store(self._store.path)
+                store.rows("UPDATE owners SET beat = ? WHERE owner = ?", time.time(), self.owner)
+                store.close()
 
 
 def owner_lives(store: Store, owner: str) -> bool:
     """Whether the process of that name is still there, as far as can be told from here."""
-    found = store.rows("SELECT host, pid, born FROM owners WHERE owner = ?", owner)
-    if not found:
-        return False
-    beats = store.rows("SELECT max(beat) FROM claims WHERE owner = ?", owner)
-    return _lives(beats[0][0] or 0.0, *found[0])
+    found = store.rows("SELECT host, pid, born, beat FROM owners WHERE owner = ?", owner)
+    return bool(found) and _lives(*found[0])
 
 
-def _lives(beat: float, host: str | None, pid: int | None, born: float | None) -> bool:
+def _lives(host: str | None, pid: int | None, born: float | None, beat: float | None) -> bool:
     import psutil
 
-    if host == _host() and pid is not None and born is not None:
+    if host is None or pid is None or born is None or beat is None:
+        return False
+    if host == _host():
         try:
             return abs(psutil.Process(pid).create_time() - born) < 1
         except psutil.Error:

@@ -7,10 +7,12 @@ answer is the same within tolerance.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,7 @@ class Digests:
             "classes": self._tree(request.classes_file),
             "code": self._code(request.architecture),
             "base": self._tree(request.base_model),
-            "reference": self._tree(request.reference),
+            "reference": self._reference(request.reference),
             "request": request.model_dump(
                 mode="json",
                 include={
@@ -64,10 +66,24 @@ class Digests:
         text = json.dumps(parts, sort_keys=True)
         return self._settings.setdefault(text, hashlib.sha256(text.encode()).hexdigest())
 
-    def _code(self, architecture: str | None) -> str | None:
-        """Of the file that builds the model; modules that it imports are not looked at."""
+    def _code(self, architecture: str | None) -> Any:
+        """Of the Python files in the folder of the code that builds the model; or the version of a library."""
         parsed = parse_architecture(architecture) if architecture else None
-        return self._tree(Path(parsed.where)) if parsed and parsed.kind == "file" else None
+        if parsed is None:
+            return None
+        if parsed.kind in ("torchvision", "timm"):
+            return _version(parsed.kind)
+        file = Path(parsed.where) if parsed.kind == "file" else _module_file(parsed.where)
+        if file is None or not file.exists():
+            return None  # the scan tells
+        return [self._tree(place) for place in sorted(file.parent.glob("*.py")) if place.is_file()]
+
+    def _reference(self, path: Path | None) -> Any:
+        """An ONNX file may have weights beside it, which are called like it by those who write them."""
+        if path is None or path.suffix.lower() != ".onnx":
+            return self._tree(path)
+        beside = [place for place in sorted(path.parent.glob(f"{glob.escape(path.stem)}*")) if place.is_file()]
+        return [self._tree(path), *(self._tree(place) for place in beside)]
 
     def _tree(self, path: Path | None) -> str | None:
         """Of a file, or of names and contents of all files of a folder."""
@@ -85,6 +101,33 @@ def key_of(settings: str, model: ModelInfo) -> str:
     """Of the findings on this model under these settings; the name of the file is not in it, its format is."""
     parts = [settings, model.sha256, model.format, model.files or {}]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def _module_file(name: str) -> Path | None:
+    """The file of a module, without importing it or a package that it is in."""
+    first, *inner = name.split(".")
+    try:
+        spec = find_spec(first)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if not inner:
+        return Path(spec.origin) if spec.origin else None
+    for folder in spec.submodule_search_locations or ():
+        place = Path(folder).joinpath(*inner)
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file():
+                return file
+    return None
 
 
 def _tree_digest(path: Path) -> str:

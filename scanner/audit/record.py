@@ -12,6 +12,7 @@ from ..handover import Handed, RecoveredForm, WordsForm
 from ..tiers import TIERS, Tier
 from .store import Store
 
+_OF_FILES = ("file-safety", "graph-logic")  # what they say hangs on the file alone
 _WORDS = "words"  # the family of trigger words
 
 
@@ -67,6 +68,24 @@ def refuse(store: Store, key: str, error: str) -> None:
     with store.writing():
         _set(store, key, "error", error)
         _set(store, key, "finished", now())
+
+
+def has_errors(store: Store, key: str) -> bool:
+    """Whether a check of the model, and not of its file, ended in an error."""
+    return bool(_errors(store, key))
+
+
+def forget_errors(store: Store, key: str) -> None:
+    """Of checks that ended in an error nothing is known any more; what led to them stays."""
+    with store.writing():
+        for number in _errors(store, key):
+            store.rows("DELETE FROM findings WHERE number = ?", number)
+        store.rows("UPDATE scans SET stopped = NULL, finished = NULL, tiers = min(tiers, 1) WHERE key = ?", key)
+
+
+def _errors(store: Store, key: str) -> list[int]:
+    found = store.rows('SELECT number, name FROM findings WHERE key = ? AND body LIKE \'%"outcome":"error"%\'', key)
+    return [number for number, name in found if name not in _OF_FILES]
 
 
 def put_trigger(store: Store, key: str, trigger: Handed | WordsForm) -> None:

@@ -13,14 +13,16 @@ from functools import cache
 from ...evidence.errors import ScanError
 from ...evidence.verdict import Verdict
 from ...policies.load import LoadedPolicy, load_policy
+from ...policies.plugins import build_checks
 from ..read_request import check_names, read_request
 from ..request import ScanRequest
 from ..supervisor import Stop
+from ..tiers import Tier, last_tier
 from .auditor import Auditor, OnEntry, Settings, State
 from .audits import Entry, add_seconds, end_audit, end_entry, entries_of, open_audit, put_entries
 from .claims import Claims
 from .executors.interface import Executor
-from .keys import Digests
+from .keys import Digests, key_of
 from .plan import Plan, Planned
 from .record import now
 from .store import Store
@@ -62,20 +64,20 @@ def run_audit(
     stop, clock = stop or Stop(), time.monotonic()
     claims = Claims(store)
     try:
-        number, resumed = open_audit(store, str(plan.source), _identity(plan, settings), claims.owner)
+        number, resumed = open_audit(store, source_of(plan), _identity(plan, settings), claims.owner)
         on_start(number, resumed)
         works, wrong = works_of(plan)
+        earlier = {entry.name: entry for entry in entries_of(store, number) if entry.ended}
+        done = {work.name: earlier[work.name] for work in works if _stands(store, work, earlier.get(work.name))}
         entries = [*(_entry(work) for work in works), *wrong]
-        put_entries(store, number, sorted(entries, key=lambda entry: entry.position), list(plan.left_out))
-        done = {entry.name: entry for entry in entries_of(store, number) if entry.ended} if resumed else {}
+        put_entries(store, number, sorted(entries, key=lambda entry: entry.position), list(plan.left_out), keep=done)
         state.total = len(entries)
         _tell_earlier(state, done)
         for entry in wrong:
-            if entry.name not in done:
-                end_entry(store, number, entry)
-                state.ended += 1
-                state.verdicts[Verdict.ERROR] += 1
-                on_entry(entry)
+            end_entry(store, number, entry)
+            state.ended += 1
+            state.verdicts[Verdict.ERROR] += 1
+            on_entry(entry)
         auditor = Auditor(store, number, claims, settings, state, on_entry)
         try:
             auditor.run([work for work in works if work.name not in done], executor, stop)
@@ -94,6 +96,7 @@ def works_of(plan: Plan) -> tuple[list[Work], list[Entry]]:
     """What can be scanned, and the entries of what cannot be, each with its reason."""
     digests = Digests()
     load = cache(load_policy)
+    tiers: dict[str, Tier] = {}
     works: list[Work] = []
     wrong: list[Entry] = []
     for position, planned in enumerate(plan.planned):
@@ -104,11 +107,10 @@ def works_of(plan: Plan) -> tuple[list[Work], list[Entry]]:
                 raise ScanError(planned.problem)
             policy, request = read_request(**planned.options, load=load)
             check_names(request)
-            works.append(
-                Work(
-                    position, planned.name, request, policy, digests.settings(request, policy), digests.samples(request)
-                )
-            )
+            last = tiers.get(policy.sha256) or last_tier(build_checks(policy.policy))
+            tiers[policy.sha256] = last
+            settings, samples = digests.settings(request, policy), digests.samples(request)
+            works.append(Work(position, planned.name, request, policy, settings, samples, last))
         except ScanError as problem:
             wrong.append(_wrong(position, planned, request, policy, str(problem)))
     return works, wrong
@@ -128,6 +130,18 @@ def _wrong(
     )
 
 
+def source_of(plan: Plan) -> str:
+    """Of an audit, as the store calls it: the same from whichever folder it is run."""
+    return str(plan.source.absolute())
+
+
+def _stands(store: Store, work: Work, entry: Entry | None) -> bool:
+    """Whether what has ended before the audit was killed is still the answer to the same question."""
+    seal = work.signature(store)
+    model = store.model_at(work.place, seal) if seal and entry and entry.key else None
+    return model is not None and entry is not None and key_of(work.settings, model) == entry.key
+
+
 def _entry(work: Work) -> Entry:
     return Entry(work.position, work.name, str(work.request.model), work.request, work.policy)
 
@@ -142,5 +156,5 @@ def _identity(plan: Plan, settings: Settings) -> str:
     """Two runs with the same are the same audit: what it looks at and how, not what it finds there."""
     options = [(one.name, str(one.path), sorted((key, repr(value)) for key, value in one.options.items()))
                for one in plan.planned]  # fmt: skip
-    text = json.dumps([str(plan.source.absolute()), settings.search, options])
+    text = json.dumps([source_of(plan), settings.search, options])
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

@@ -42,10 +42,15 @@ def signature(
     return digest.hexdigest() if settled else None
 
 
-def changed_at(path: Path) -> float:
-    """When the newest file of a model was changed, in seconds since 1970; infinity where that cannot be told."""
+def changed_at(path: Path, base: Path | None = None) -> float:
+    """When the newest file of a model was changed, in seconds since 1970; infinity where that cannot be told.
+
+    Of an ONNX file, which may have weights beside it, when any file of its folder was.
+    """
     try:
-        return max(max(state.st_mtime, state.st_ctime) for _, state in _states(path, (), None))
+        if path.suffix.lower() == ".onnx" and not path.is_dir():
+            return max(max(state.st_mtime, state.st_ctime) for _, state in _states(path.parent, (), None))
+        return max(max(state.st_mtime, state.st_ctime) for _, state in _states(path, (), base))
     except (OSError, ValueError, RuntimeError):
         return float("inf")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ _WAIT_SECONDS = 60.0  # for another audit's commit
 _SCHEMA = """
 CREATE TABLE scans (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, samples TEXT, environment TEXT, started TEXT NOT NULL, stopped TEXT,
-    error TEXT, tiers INTEGER NOT NULL DEFAULT 0, finished TEXT);
+    error TEXT, tiers INTEGER NOT NULL DEFAULT 0 CHECK (tiers BETWEEN 0 AND 3), finished TEXT);
 CREATE TABLE findings (
     number INTEGER PRIMARY KEY, key TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, made TEXT NOT NULL,
     UNIQUE (key, name));
@@ -48,8 +48,9 @@ CREATE TABLE entries (
     audit INTEGER NOT NULL, position INTEGER NOT NULL, name TEXT NOT NULL, path TEXT NOT NULL, request TEXT,
     policy TEXT, key TEXT, error TEXT, unsearched TEXT, source TEXT, verdict TEXT, ended TEXT,
     PRIMARY KEY (audit, name));
-CREATE TABLE owners (owner TEXT PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, born REAL NOT NULL);
-CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL, beat REAL NOT NULL);
+CREATE TABLE owners (owner TEXT PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, born REAL NOT NULL,
+    beat REAL NOT NULL);
+CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL);
 """
 
 
@@ -134,11 +135,14 @@ class Store:
         try:
             yield
         except BaseException:
-            self.db.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # SQLite may have done it by itself, on a full disk say
+                self.db.execute("ROLLBACK")
             raise
         try:
             self.db.execute("COMMIT")
         except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                self.db.execute("ROLLBACK")
             raise self._unusable(error) from None
 
     def rows(self, query: str, *values: Any) -> list[Any]:
@@ -198,7 +202,7 @@ class Store:
                 {str(name): str(value) for name, value in json.loads(environment or "{}").items()},
                 stopped,
                 error,
-                tiers,
+                range(len(TIERS) + 1)[tiers],
                 [
                     self._parsed(Finding, body)
                     for (body,) in self.rows("SELECT body FROM findings WHERE key = ? ORDER BY number", key)
@@ -210,7 +214,7 @@ class Store:
                 {str(stage): float(seconds) for stage, seconds in self.rows(
                     "SELECT stage, seconds FROM timings WHERE key = ? ORDER BY rowid", key)},
             )  # fmt: skip
-        except (ValueError, TypeError, AttributeError) as problem:
+        except (ValueError, TypeError, AttributeError, IndexError) as problem:
             raise self.broken(problem) from None
 
     def finished(self, key: str) -> bool:

@@ -27,6 +27,7 @@ class Work:
     policy: LoadedPolicy
     settings: str  # digest of all that findings hang on but the model (keys.py)
     samples: str  # digest of the clean samples
+    last: Tier = TIERS[-1]  # that its policy has checks for
     model: ModelInfo | None = None  # known once the file has been read, or lies there unchanged
     key: str | None = None
     tier: Tier = "static"
@@ -48,6 +49,15 @@ class Work:
         """The name of its files in the store."""
         base = f" + {self.request.base_model.resolve()}" if self.request.base_model else ""
         return f"{self.request.model.resolve()}{base}"
+
+    @property
+    def alone(self) -> bool:
+        """Whether the file is all of the model; an ONNX file may lack another, which its signature does not show."""
+        return self.request.model.suffix.lower() != ".onnx"
+
+    def named(self, error: str | None, path: str) -> str | None:
+        """An error about the same model under another path, told of this one."""
+        return error.replace(path, str(self.request.model)) if error and path else error
 
     def signature(self, store: Store, moment: float | None = None) -> str | None:
         """Of its files, with those beside it that it was read with last."""

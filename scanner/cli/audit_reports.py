@@ -84,7 +84,7 @@ def _write_pages(store: Store, row: AuditRow, folder: Path) -> dict[str, str]:
             continue
         place = folder / PAGES / _name(entry)
         pages[entry.name] = f"{PAGES}/{place.name}"
-        if (entry.error or not place.exists()) and (given := given_of(store, entry)):
+        if (not _is_final(entry) or not place.exists()) and (given := given_of(store, entry)):
             write_atomically(place, FORMATS["html"].render(given))
     return pages
 
@@ -92,4 +92,9 @@ def _write_pages(store: Store, row: AuditRow, folder: Path) -> dict[str, str]:
 def _name(entry: Entry) -> str:
     """Of the page: other findings have another name, so that a page is written once."""
     stem = entry.name[:150]
-    return f"{stem}.{entry.key[:12]}.html" if entry.key and not entry.error else f"{stem}.html"
+    return f"{stem}.{(entry.key or '')[:12]}.html" if _is_final(entry) else f"{stem}.html"
+
+
+def _is_final(entry: Entry) -> bool:
+    """Whether the same findings are all that there will be."""
+    return bool(entry.key) and not entry.error and not entry.unsearched

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +20,9 @@ from ..audit.auditor import Settings, State
 from ..audit.audits import audits, entries_of
 from ..audit.executors.choose import Workers, choose
 from ..audit.executors.interface import Executor
-from ..audit.plan import Plan, read_plan
-from ..audit.run import run_audit
-from ..audit.since import left_out_since, resolve_since
+from ..audit.plan import Plan, Planned, read_plan
+from ..audit.run import run_audit, source_of
+from ..audit.since import LAST, left_out_since, since_last, since_moment
 from ..audit.store import Store
 from ..reports.audit_terminal import to_text
 from ..reports.write import check_writable
@@ -66,7 +66,9 @@ def run(options: AuditOptions) -> int:
         if options.dry_run:
             return _dry_run(plan, options)
         require_torch()
-        inputs = [*plan.inputs, *(one.path for one in plan.planned)]
+        # A folder that is audited may get the store and reports; what is a model or belongs to one is left alone.
+        inputs = [one for one in plan.inputs if one != plan.source or one.is_file()]
+        inputs += [one.path for one in plan.planned]
         check_writable({"--store": options.store_path}, inputs=inputs)
         check_places(options.reports, [*inputs, options.store_path])
         how = choose(
@@ -107,40 +109,53 @@ def _chosen(plan: Plan, options: AuditOptions) -> Plan:
     if not (options.since or options.only):
         return plan
     planned, left = list(plan.planned), list(plan.left_out)
-    before = _last(options.store_path, str(plan.source))
-    if options.since:
-        try:
-            moment = resolve_since(options.since, before[0])
-        except (ValueError, OverflowError) as problem:
-            raise UsageError(
-                f"--since {options.since}: {problem}; write a date (2026-11-28), a time, 7d, 12h or last"
-            ) from None
-        planned, unchanged = left_out_since(planned, moment, options.since)
+    try:
+        changed = _changed(plan, options)
+    except (ValueError, OverflowError) as problem:
+        raise UsageError(
+            f"--since {options.since}: {problem}; write a date (2026-11-28), a time, 7d, 12h or last"
+        ) from None
+    if changed:
+        planned, unchanged = left_out_since(planned, changed, options.since or "")
         left += unchanged
     if options.only:
-        wanted = {Verdict(word) for word in options.only}
+        before, wanted = _last(options.store_path, plan), {Verdict(word) for word in options.only}
         left += [
             LeftOut(path=str(one.path), reason=f"did not end as {' or '.join(options.only)} when it was audited last")
             for one in planned
-            if before[1].get(one.name) not in wanted
+            if before.get(one.name) not in wanted
         ]
-        planned = [one for one in planned if before[1].get(one.name) in wanted]
+        planned = [one for one in planned if before.get(one.name) in wanted]
     if not planned:
         raise UsageError(f"{options.source}: no model is left of {len(plan.planned)} (--since, --only)")
     return replace(plan, planned=tuple(planned), left_out=tuple(left))
 
 
-def _last(store_path: Path, source: str) -> tuple[str | None, dict[str, Verdict]]:
-    """When the last audit of the source that came to its end began, and how each model ended last."""
+def _changed(plan: Plan, options: AuditOptions) -> Callable[[Planned], bool] | None:
+    """Which models `--since` means, None without it. Raises ValueError."""
+    if options.since is None:
+        return None
+    if options.since != LAST:
+        return since_moment(options.since)
+    if not options.store_path.exists():
+        raise ValueError(f"there is no store {options.store_path} yet")
+    store = Store(options.store_path)
+    try:
+        return since_last(plan, store)
+    finally:
+        store.close()
+
+
+def _last(store_path: Path, plan: Plan) -> dict[str, Verdict]:
+    """How each model ended when it was audited last."""
     if not store_path.exists():
-        return None, {}
+        return {}
     store = Store(store_path)
     try:
-        started, ended = None, dict[str, Verdict]()
-        for row in audits(store, source):
-            started = row.started if row.ended else started
+        ended = dict[str, Verdict]()
+        for row in audits(store, source_of(plan)):
             ended |= {entry.name: entry.verdict for entry in entries_of(store, row.id) if entry.verdict}
-        return started, ended
+        return ended
     finally:
         store.close()
 

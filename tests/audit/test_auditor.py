@@ -17,6 +17,7 @@ from ebyd_scan.scanner.audit.auditor import State
 from ebyd_scan.scanner.audit.audits import audits
 from ebyd_scan.scanner.audit.claims import Claims
 from ebyd_scan.scanner.audit.executors.interface import Ended, Task
+from ebyd_scan.scanner.audit.since import since_last
 from ebyd_scan.scanner.audit.store import Store
 from ebyd_scan.scanner.supervisor import Stop
 
@@ -317,3 +318,133 @@ def test_a_model_without_samples_is_an_error_and_the_others_are_scanned(
     came = audit(plan, store, Scripted())
     assert came.finished and verdicts(store)["bad"] is Verdict.ERROR
     assert [model.name for model in told(store).models] == ["a", "bad", "c"]  # in the plan's order
+
+
+def test_a_policy_of_static_checks_needs_no_other_tier(tmp_path: Path, paths: dict[str, Path]) -> None:
+    policy = tmp_path / "static.yaml"
+    policy.write_text("version: 1\nname: static\nchecks: {file-safety: {}}\n", encoding="utf-8")
+    executor, store = Scripted(), tmp_path / "s.sqlite"
+    audit(plan_of(tmp_path, paths, policy), store, executor)
+    assert {tier for _, tier in executor.order} == {"static"} and len(executor.tasks) == 3
+    assert set(verdicts(store).values()) == {Verdict.PASSED}
+
+
+def stopped_after(count: int) -> tuple[Scripted, Stop]:
+    """An executor whose audit is stopped at a task."""
+    stop = Stop()
+
+    def script(task: Task) -> list[Any] | None:
+        if len(executor.tasks) == count:
+            stop.reason = "stopped"
+            return [Ended("stopped", again=True)]
+        return None
+
+    executor = Scripted(script)
+    return executor, stop
+
+
+def test_an_audit_that_goes_on_asks_anew_where_the_policy_has_changed(
+    tmp_path: Path, paths: dict[str, Path], policy: Path
+) -> None:
+    plan, store = plan_of(tmp_path, paths, policy), tmp_path / "s.sqlite"
+    executor, stop = stopped_after(8)
+    audit(plan, store, executor, stop=stop)
+    assert sum(model.result.verdict is Verdict.PASSED for model in told(store).models) == 1
+    policy.write_text(POLICY.replace("steps: 100", "steps: 110"), encoding="utf-8")
+    rest = Scripted()
+    came = audit(plan, store, rest)
+    assert came.resumed and came.finished and len(rest.tasks) == 9
+
+
+def test_an_audit_that_goes_on_looks_again_at_what_has_changed(
+    tmp_path: Path, paths: dict[str, Path], policy: Path
+) -> None:
+    plan, store = plan_of(tmp_path, paths, policy), tmp_path / "s.sqlite"
+    executor, stop = stopped_after(8)
+    audit(plan, store, executor, stop=stop)
+    done = next(model.name for model in told(store).models if model.result.verdict is Verdict.PASSED)
+    paths[done].write_bytes(b"another" * 30)
+    rest = Scripted()
+    came = audit(plan, store, rest)
+    assert came.resumed and len([name for name, _ in rest.order if name == paths[done].name]) == 3
+
+
+def test_a_check_that_broke_is_tried_by_the_next_audit(tmp_path: Path, paths: dict[str, Path], policy: Path) -> None:
+    class Breaks(Scripted):
+        def usual(self, task: Task) -> list[Any]:
+            return [
+                events.FindingEvent(finding=finding("model-detection", Outcome.ERROR))
+                if isinstance(one, events.FindingEvent) and one.finding.check == "model-detection"
+                else one
+                for one in super().usual(task)
+            ]
+
+    plan, store = plan_of(tmp_path, paths, policy), tmp_path / "s.sqlite"
+    audit(plan, store, Breaks())
+    assert set(verdicts(store).values()) == {Verdict.ERROR}
+    again = Scripted()
+    audit(plan, store, again)
+    assert {tier for _, tier in again.order} == {"exposure", "search"}  # what the first has found is told
+    parts = [task.request.part for task in again.tasks]
+    assert all(part and [one.check for one in part.findings][:1] == ["file-safety"] for part in parts)
+    assert set(verdicts(store).values()) == {Verdict.PASSED}
+
+
+def test_a_file_that_an_onnx_model_lacked_may_have_come(tmp_path: Path, paths: dict[str, Path], policy: Path) -> None:
+    model = tmp_path / "net.onnx"
+    model.write_bytes(b"x")
+    plan, store = plan_of(tmp_path, {"net": model}, policy), tmp_path / "s.sqlite"
+    audit(plan, store, Scripted(lambda task: [Ended("net.onnx.data is missing")]))
+    again = Scripted()
+    audit(plan, store, again)
+    assert len(again.tasks) == 3
+
+
+def test_an_error_names_the_model_it_is_told_of(tmp_path: Path, paths: dict[str, Path], policy: Path) -> None:
+    twin = tmp_path / "twin.safetensors"
+    twin.write_bytes(paths["a"].read_bytes())
+
+    def script(task: Task) -> list[Any] | None:
+        part = task.request.part
+        assert part
+        return [Ended(f"{task.request.model}: does not run", again=True)] if part.tier == "exposure" else None
+
+    store = tmp_path / "s.sqlite"
+    audit(plan_of(tmp_path, {"a": paths["a"], "twin": twin}, policy), store, Scripted(script))
+    reasons = {model.name: model.result.reason for model in told(store).models}
+    assert str(twin) in reasons["twin"] and str(twin) not in reasons["a"]
+
+
+def test_the_code_of_an_architecture_is_part_of_the_question(
+    tmp_path: Path, paths: dict[str, Path], policy: Path
+) -> None:
+    code = tmp_path / "code" / "nets.py"
+    code.parent.mkdir()
+    code.write_text("from layers import net\n")
+    (code.parent / "layers.py").write_text("def net(): ...\n")
+    plan = plan_of(tmp_path, {"a": paths["a"]}, policy, architecture=f"{code}:net", arch_args={})
+    store = tmp_path / "s.sqlite"
+    audit(plan, store, Scripted())
+    same = Scripted()
+    audit(plan, store, same)
+    (code.parent / "layers.py").write_text("def net(): ...  # mended\n")
+    mended = Scripted()
+    audit(plan, store, mended)
+    assert not same.tasks and len(mended.tasks) > 0
+
+
+def test_since_the_last_audit(tmp_path: Path, paths: dict[str, Path], policy: Path) -> None:
+    plan, path = plan_of(tmp_path, paths, policy), tmp_path / "s.sqlite"
+    store = Store(path)
+    with pytest.raises(ValueError, match="no earlier audit"):
+        since_last(plan, store)
+    audit(plan, path, Scripted())
+    changed = since_last(plan, store)
+    assert [one.name for one in plan.planned if changed(one)] == []
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(b"older than the audit" * 5)
+    os.utime(other, (OLD, OLD))
+    other.replace(paths["c"])  # keeps its times
+    changed = since_last(plan, store)
+    assert [one.name for one in plan.planned if changed(one)] == ["c"]
+    store.close()

@@ -17,13 +17,14 @@ from ebyd_scan.scanner.audit.assemble import audit_from
 from ebyd_scan.scanner.audit.audits import audits
 from ebyd_scan.scanner.audit.executors.devices import DevicePool
 from ebyd_scan.scanner.audit.executors.in_process import InProcess
+from ebyd_scan.scanner.audit.executors.interface import Ended, Need, Task
 from ebyd_scan.scanner.audit.executors.processes import Processes
 from ebyd_scan.scanner.audit.plan import Plan
 from ebyd_scan.scanner.audit.store import Store
 from ebyd_scan.scanner.forked import AVAILABLE, Zygote
 from ebyd_scan.scanner.heard import Heard
 from ebyd_scan.scanner.read_request import read_request
-from ebyd_scan.scanner.supervisor import listen, supervise
+from ebyd_scan.scanner.supervisor import Stop, listen, supervise
 
 from .audit_parts import MODELS, POLICY, audit, options, plan_of
 
@@ -172,3 +173,22 @@ def test_devices_are_given_out_and_come_back() -> None:
     pool.give("cuda:0")
     assert pool.take(3) == "cuda:0+cuda:1+cuda:2"
     assert DevicePool().take(1) == "cpu" and DevicePool().slots is None
+
+
+def test_a_task_that_waits_for_gpus_ends_with_the_audit() -> None:
+    """A stop ends what nobody has started, too: else the audit would wait for it for ever."""
+    _, request = read_request(**options(CLEAN))
+    pool = DevicePool(["cuda:0", "cuda:1"])
+    assert pool.take(1) == "cuda:0"  # another task has it
+    executor = Processes(workers=2, devices=pool)
+    stop = Stop()
+    tasks = [Task(1, request, Need(gpus=2))]
+    said: list[Any] = []
+
+    def next_task() -> Task | None:
+        stop.reason = "stopped"  # while it is being given out
+        return tasks.pop() if tasks else None
+
+    executor.run(next_task, lambda task, one: said.append((task.id, one)), lambda: not said, stop)
+    executor.close()
+    assert said == [(1, Ended(f"{CLEAN}: stopped", again=True))]

@@ -151,7 +151,7 @@ def test_a_claim_of_a_process_that_is_gone_counts_for_nothing(tmp_path: Path) ->
     assert second.claim("k") and not first.claim("k")
     store.rows("UPDATE owners SET host = 'elsewhere' WHERE owner = ?", second.owner)
     assert not first.claim("k")  # there its owner may live
-    store.rows("UPDATE claims SET beat = ?", time.time() - 1000)
+    store.rows("UPDATE owners SET beat = ?", time.time() - 1000)
     assert first.claim("k")
 
 

@@ -244,3 +244,34 @@ def test_two_audits_at_once_share_the_work(
         assert db.execute("SELECT count(*) FROM claims").fetchone() == (0,)
         searched = db.execute("SELECT count(*) FROM findings WHERE name = 'model-detection'").fetchone()
     assert searched == (2,)
+
+
+def test_the_folder_itself_can_be_audited_twice(ebyd: Ebyd, folder: Path, tmp_path: Path) -> None:
+    shutil.copy(MODELS / "digits-clean.safetensors", tmp_path / "a.safetensors")
+    options = ["audit", ".", "--policy", folder / "static.yaml", "--samples", MODELS / "digits-samples.npz", "-q"]
+    options += ["--architecture", "ebyd_scan.fixtures.networks:plain_convnet", "--csv", "audit.csv", "--html", "report"]
+    for _ in range(2):
+        run = ebyd(*options, cwd=tmp_path)
+        assert run.code == 0, run.text
+    assert len(list(csv.DictReader((tmp_path / "audit.csv").open(newline="")))) == 1
+
+
+def test_ray_ends_in_order_too(start: Callable[..., subprocess.Popen[str]], folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    store = tmp_path / "s.sqlite"
+    options = ["audit", "models", "--rules", "rules.yaml", "--store", store, "--executor", "ray", "--workers", "1"]
+    process = start(*options, "--junit", tmp_path / "a.xml", cwd=folder)
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline:
+        if store.exists():
+            with sqlite3.connect(store) as db:
+                try:
+                    if db.execute("SELECT count(*) FROM exposures").fetchone()[0]:
+                        break
+                except sqlite3.Error:
+                    pass
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=90)
+    assert process.returncode in (1, 3) and "Traceback" not in err
+    assert "run the same command again" in err and (tmp_path / "a.xml").exists()

@@ -350,7 +350,8 @@ def test_samples_that_are_not_there(scan: Ebyd, models: Path) -> None:
         (["scna", "x"], "did you mean 'scan'?"),
         (
             ["frobnicate"],
-            "the commands are scan, inspect, remove, audit, selftest, policy, init, project, verify-report, completion, demo",
+            "the commands are scan, inspect, remove, audit, selftest, policy, init, project, verify-report, "
+            "completion, demo",
         ),
         (["scan", "model.pt"], "--samples"),
         (["scan", "--samples", "x"], "MODEL"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from ....evidence.artifact import Artifact, Format
-from ....evidence.errors import ScanError, UsageError
+from ....evidence.errors import UsageError
 from ...models.parameter_count import count_numbers
 from ..needs import gpus_needed
 from ..work import Work
@@ -50,19 +50,28 @@ def choose(
     ray = name == "ray" or (name == "auto" and ray_address is not None)
     if ray_address and not ray:
         raise UsageError(f"--ray-address goes with --executor ray, not with {name}")
-    gpus, least = _gpus(device)
+    gpus, least = _gpus(device) if not ray_address else ([], 0)  # a cluster's nodes have their own
     cores = os.cpu_count() or 1
     workers = workers or len(gpus) or min(cores, models)
     cpus = cpus or max(1, cores // workers)
 
     def need_of(work: Work) -> Need:
-        return Need(cpus, min(len(gpus), gpus_needed(weight_bytes(work), least)) if gpus else 0)
+        if not gpus or work.request.device == "cpu":
+            return Need(cpus)
+        return Need(cpus, min(len(gpus), gpus_needed(weight_bytes(work), least)))
 
     def make() -> Executor:
         if ray:
             from .ray_cluster import RayCluster
 
-            return RayCluster(address=ray_address, workers=workers, cpus=cpus, gpus=len(gpus), verbose=verbose)
+            return RayCluster(
+                address=ray_address,
+                workers=workers,
+                cpus=cpus,
+                gpus=len(gpus),
+                use_gpus=not device.startswith("cpu"),
+                verbose=verbose,
+            )
         pool = DevicePool(gpus, per_gpu=-(-workers // len(gpus)) if gpus else 1)
         if name == "in-process":
             from .in_process import InProcess
@@ -77,14 +86,14 @@ def choose(
 
 def _gpus(device: str) -> tuple[list[str], int]:
     """Names of the GPUs that may be used, and bytes of memory of the smallest."""
-    memory = gpu_memory() if device != "cpu" else []
-    names = [f"cuda:{index}" for index in range(len(memory))]
-    if device.startswith("cuda"):
-        chosen = device if ":" in device else "cuda:0"
-        if chosen not in names:
-            raise UsageError(f"--device {device}: this machine has {len(names)} CUDA device(s)")
-        return [chosen], memory[names.index(chosen)]
-    return names, min(memory, default=0)
+    memory = gpu_memory() if not device.startswith("cpu") else []
+    there = {f"cuda:{index}": size for index, size in enumerate(memory)}
+    if not device.startswith("cuda"):
+        return list(there), min(memory, default=0)
+    chosen = ["cuda:0" if one == "cuda" else one for one in device.split("+")]
+    if missing := [one for one in chosen if one not in there]:
+        raise UsageError(f"--device {device}: there is no {missing[0]}, this machine has {len(there)} CUDA device(s)")
+    return chosen, min(there[one] for one in chosen)
 
 
 def weight_bytes(work: Work) -> int:
@@ -100,8 +109,10 @@ def weight_bytes(work: Work) -> int:
             files=files,
             base=work.request.base_model,
         )
-        with contextlib.suppress(OSError, ScanError):
+        with contextlib.suppress(Exception):  # a file that only its worker may stumble over
             if numbers := count_numbers(artifact):
                 return 4 * sum(numbers.values())
     places = [path / name for name in files] if path.is_dir() else [path, *(path.parent / name for name in files)]
-    return sum(one.stat().st_size for one in places if one.is_file())
+    with contextlib.suppress(OSError):
+        return sum(one.stat().st_size for one in places if one.is_file())
+    return 0

@@ -39,7 +39,8 @@ class Processes:
                     break
                 self._start(held, device, stop)
                 held = None
-            if stop.reason:
+            if stop.reason and held:
+                hear(held, Ended(f"{held.request.model}: {stop.reason}", again=True))
                 held = None
             try:
                 task, said = self._said.get(timeout=POLL_SECONDS)
@@ -54,16 +55,13 @@ class Processes:
         request = task.request.model_copy(update={"device": device})
 
         def work() -> None:
-            try:
-                ended = answer(
-                    request,
-                    lambda event: self._said.put((task, event)),
-                    zygote=self._zygote,
-                    stop=stop,
-                    verbose=self._verbose,
-                )
-            except Exception as problem:  # no process can be had, for one; the others go on
-                ended = Ended(f"{request.model}: no process could do it ({problem})", again=True, lost=True)
+            ended = answer(
+                request,
+                lambda event: self._said.put((task, event)),
+                zygote=self._zygote,
+                stop=stop,
+                verbose=self._verbose,
+            )
             self._said.put((task, ended))
 
         threading.Thread(target=work, name=f"task {task.id}", daemon=True).start()

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,7 +37,16 @@ class RayCluster:
 
     name = "ray"
 
-    def __init__(self, *, address: str | None, workers: int, cpus: int, gpus: int = 0, verbose: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        address: str | None,
+        workers: int,
+        cpus: int,
+        gpus: int = 0,
+        use_gpus: bool = True,
+        verbose: bool = False,
+    ) -> None:
         """Connect to `address`, or start a local cluster of `workers` times `cpus` CPUs where it is None.
 
         Raises:
@@ -53,13 +63,23 @@ class RayCluster:
         where: dict[str, Any] = {"address": address}
         if address is None:
             where = {"address": "local", "num_cpus": workers * cpus, "num_gpus": gpus, "include_dashboard": False}
+        before = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**where, log_to_driver=verbose, logging_level=logging.ERROR, configure_logging=True)
         except Exception as problem:  # whatever a cluster that is not there makes of it
             text = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
             raise ScanError(f"no Ray cluster can be used at {address or 'this machine'}: {text}") from None
-        there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        self.slots = max(1, int(there.get("CPU", 1)) // cpus) if not gpus else max(1, int(there.get("GPU", 1)))
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, before)  # Ray's own leaves at once, without reports
+        nodes = [node["Resources"] for node in ray.nodes() if node.get("Alive")]  # type: ignore[no-untyped-call]
+        # What one node has: a task does not go over two, and one that fits on none would wait for ever.
+        self._cpus = max((int(node.get("CPU", 0)) for node in nodes), default=0)
+        self._gpus = max((int(node.get("GPU", 0)) for node in nodes), default=0) if use_gpus else 0
+        if not self._cpus:
+            raise ScanError(f"the Ray cluster at {address or 'this machine'} has no CPU to give")
+        total = "GPU" if self._gpus else "CPU"
+        self.slots = max(1, int(sum(node.get(total, 0) for node in nodes)) // (1 if self._gpus else cpus))
         self._remote = ray.remote(_answer)
 
     def run(self, next_task: NextTask, hear: Hear, more: Callable[[], bool], stop: Stop) -> None:
@@ -83,10 +103,13 @@ class RayCluster:
                 hear(task, said)
 
     def _submit(self, task: Task) -> Any:
-        need = task.need
-        resources: dict[str, Any] = {"num_cpus": need.cpus, "num_gpus": need.gpus, "max_retries": 0}
+        need, part = task.need, task.request.part
+        # The head may have no GPU where its nodes have; how large theirs are is not known to it.
+        light = task.request.device == "cpu" or (part is not None and part.tier == "static")
+        gpus = 0 if light else min(self._gpus, max(1, need.gpus))
+        resources: dict[str, Any] = {"num_cpus": min(need.cpus, self._cpus), "num_gpus": gpus, "max_retries": 0}
         remote = self._remote.options(num_returns="streaming", name=f"scan {task.request.model.name}", **resources)
-        device = "+".join(f"cuda:{index}" for index in range(need.gpus)) or "cpu"
+        device = "+".join(f"cuda:{index}" for index in range(gpus)) or "cpu"
         request = task.request.model_copy(update={"device": device})
         return remote.remote(request.model_dump_json(), os.getcwd(), self._verbose)  # noqa: PTH109
 
@@ -121,16 +144,13 @@ def _answer(request: str, folder: str, verbose: bool) -> Iterator[tuple[str, str
 
     def work() -> None:
         zygote = _zygote(os.environ.get("CUDA_VISIBLE_DEVICES"))
-        try:
-            ended = answer(
-                ScanRequest.model_validate_json(request),
-                lambda event: said.put(("event", event.model_dump_json())),
-                zygote=zygote,
-                stop=stop,
-                verbose=verbose,
-            )
-        except Exception as problem:
-            ended = Ended(f"no process could do it ({problem})", again=True, lost=True)
+        ended = answer(
+            ScanRequest.model_validate_json(request),
+            lambda event: said.put(("event", event.model_dump_json())),
+            zygote=zygote,
+            stop=stop,
+            verbose=verbose,
+        )
         said.put(("ended", json.dumps(asdict(ended))))
 
     threading.Thread(target=work, daemon=True).start()
