@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...evidence.errors import MissingExtra, ScanError
+from ..out_of_memory import is_out_of_memory
 from ..torchvision_compat import import_torchvision
 from .arch_args import ArchitectureSpec, parse_architecture
 
@@ -148,6 +149,8 @@ def build_architecture(spec: str, arch_args: Mapping[str, object]) -> nn.Module:
     try:
         module = builder(**arguments)
     except (Exception, SystemExit) as error:
+        if is_out_of_memory(error):  # told with the limit
+            raise
         raise ScanError(
             f"--architecture {spec} raised {first_line(error)}: check the spec and the --arch-arg values"
         ) from None

