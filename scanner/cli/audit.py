@@ -136,8 +136,8 @@ def _sources(_ctx: click.Context, _: click.Parameter, incomplete: str) -> list[C
     type=click.Choice(["all", "suspects"]),
     default="all",
     show_default=True,
-    help="Search all models for triggers, or only those that the cheap tiers say something of: faster, and the others are "
-    "left inconclusive.",
+    help="Search all models for triggers, or only those that the cheap tiers say something of: faster, and the others "
+    "are left inconclusive.",
 )
 @click.option(
     "--workers", type=click.IntRange(1, 1000), metavar="N", help="Models at a time.  [default: one a GPU or CPU]"
