@@ -126,19 +126,22 @@ def _lines(state: State, pace: Pace) -> Iterator[Show]:
 
 @contextmanager
 def _bar(state: State, pace: Pace) -> Iterator[Show]:
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.live import Live
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
-    def picture() -> Table:
-        table = Table.grid(padding=(0, 1))
-        table.add_row(ProgressBar(total=max(state.total, 1), completed=state.ended, width=40), Text(pace.told()))
+    def picture() -> Group:
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(ProgressBar(total=max(state.total, 1), completed=state.ended, width=20), Text(pace.told()))
         now = time.monotonic()
-        for name, tier, since in sorted(state.running.values(), key=lambda one: one[2])[:_RUNNING]:
-            table.add_row(Text(f"  {tier}", style="dim"), Text(f"{one_line(name)}  {duration(now - since)}"))
-        return table
+        running = sorted(state.running.values(), key=lambda one: one[2])[:_RUNNING]
+        lines = [
+            Text(f"  {tier:9} {one_line(name)}  {duration(now - since)}", style="dim", no_wrap=True)
+            for name, tier, since in running
+        ]
+        return Group(bar, *lines)
 
     console = Console(stderr=True)
     with Live(get_renderable=picture, console=console, transient=True, refresh_per_second=4):
