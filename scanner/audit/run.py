@@ -137,9 +137,11 @@ def source_of(plan: Plan) -> str:
 
 def _stands(store: Store, work: Work, entry: Entry | None) -> bool:
     """Whether what has ended before the audit was killed is still the answer to the same question."""
+    if entry is None or entry.key is None:  # of a new audit every one; its files are looked at once, by the auditor
+        return False
     seal = work.signature(store)
-    model = store.model_at(work.place, seal) if seal and entry and entry.key else None
-    return model is not None and entry is not None and key_of(work.settings, model) == entry.key
+    model = store.model_at(work.place, seal) if seal else None
+    return model is not None and key_of(work.settings, model) == entry.key
 
 
 def _entry(work: Work) -> Entry:

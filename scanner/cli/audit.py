@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from ...evidence.verdict import Verdict
 from ..reports.audit_formats import AUDIT_FORMATS
+from .run import format_options
 from .scan import scan as scan_command
 
 STORE = "ebyd-audit.sqlite"
@@ -64,18 +64,8 @@ class AuditCommand(click.Command):
 
 
 def audit_report_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """An option a format; the command gets them as `reports`, a mapping from format to path."""
-
-    @wraps(command)
-    def with_reports(**options: Any) -> Any:
-        return command(reports={name: options.pop(f"report_{name}") for name in AUDIT_FORMATS}, **options)
-
-    wrapped: Callable[..., Any] = with_reports
-    for name, form in reversed(AUDIT_FORMATS.items()):
-        where = "DIR" if name == "html" else "FILE"
-        path = click.Path(path_type=Path)
-        wrapped = click.option(f"--{name}", f"report_{name}", type=path, metavar=where, help=form.help)(wrapped)
-    return wrapped
+    """The options of an audit's reports."""
+    return format_options(command, {name: form.help for name, form in AUDIT_FORMATS.items()}, folders=("html",))
 
 
 def store_option(command: Callable[..., Any]) -> Callable[..., Any]:

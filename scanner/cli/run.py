@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import wraps
@@ -189,16 +189,23 @@ def check_reports(request: ScanRequest, policy: LoadedPolicy, reports: Reports) 
 
 
 def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """An option a format; the command gets them as `reports`, a mapping from format to path."""
+    """The options of a scan's reports."""
+    return format_options(command, {name: form.help for name, form in FORMATS.items()})
+
+
+def format_options(
+    command: Callable[..., Any], formats: Mapping[str, str], folders: Container[str] = ()
+) -> Callable[..., Any]:
+    """An option a format, with its help; the command gets them as `reports`, a mapping from format to path."""
 
     @wraps(command)
     def with_reports(**options: Any) -> Any:
-        return command(reports={name: options.pop(_parameter(name)) for name in FORMATS}, **options)
+        return command(reports={name: options.pop(_parameter(name)) for name in formats}, **options)
 
     wrapped: Callable[..., Any] = with_reports
-    for name, form in reversed(FORMATS.items()):
-        path = click.Path(path_type=Path)
-        wrapped = click.option(f"--{name}", _parameter(name), type=path, metavar="FILE", help=form.help)(wrapped)
+    for name in reversed(list(formats)):
+        where, path = "DIR" if name in folders else "FILE", click.Path(path_type=Path)
+        wrapped = click.option(f"--{name}", _parameter(name), type=path, metavar=where, help=formats[name])(wrapped)
     return wrapped
 
 

@@ -225,15 +225,7 @@ def test_what_the_file_is_does_not_change_by_trying(tmp_path: Path, paths: dict[
 
 
 def test_a_stopped_audit_goes_on(tmp_path: Path, paths: dict[str, Path], policy: Path) -> None:
-    stop = Stop()
-
-    def script(task: Task) -> list[Any] | None:
-        if len(executor.tasks) == 5:
-            stop.reason = "stopped"
-            return [Ended("stopped", again=True)]
-        return None
-
-    executor = Scripted(script)
+    executor, stop = stopped_after(5)
     plan, store = plan_of(tmp_path, paths, policy), tmp_path / "s.sqlite"
     came = audit(plan, store, executor, stop=stop)
     assert not came.finished and told(store).ended is None
