@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from .triggered_samples import Limits
 
 _MIN_SIDE = 8  # pixels; in smaller pictures a tenth is a stroke or two
-_LISTED = 20  # samples named in the message
+_LISTED = 8  # samples named in the message
+_MAX_NAMED = 1000  # samples named in the finding
+_MAX_NAME = 300  # characters
 _MIN_PAIRS = 2  # one pair is a slip
 _DEVIATIONS = 3.0  # standard errors by which noise has to be told from chance
 
@@ -40,6 +42,7 @@ class _Seen:
     left_out: list[str] = field(default_factory=list)
     looked: list[str] = field(default_factory=list)
     metrics: dict[str, float | int | str] = field(default_factory=dict)
+    positions: dict[int, None] = field(default_factory=dict)  # of suspected samples, those to remove
 
 
 class SampleTrust:
@@ -136,7 +139,7 @@ class SampleTrust:
                 pixels = torch.cat([samples.exposure.pixels, samples.held_out.pixels]).float().cpu()
                 self._noise(pixels, labels, evidence.seed, seen)
                 score = self._triggers(evidence, classifier, samples, pixels, labels, seen)
-                return self._finding(seen, score)
+                return self._finding(samples, seen, score)
         except torch.OutOfMemoryError:  # a RuntimeError too, but nothing is wrong with the samples
             raise
         except (RuntimeError, ValueError) as error:  # torch's way to say that a shape does not fit
@@ -144,14 +147,15 @@ class SampleTrust:
             return Finding(
                 check=self.id, outcome=Outcome.ERROR, message=f"The model does not run on the samples: {reason}."
             )
-        return self._finding(seen, None)
+        return self._finding(samples, seen, None)
 
-    def _finding(self, seen: _Seen, score: float | None) -> Finding:
+    def _finding(self, samples: CleanSamples, seen: _Seen, score: float | None) -> Finding:
         outcome = Outcome.PASSED
         if seen.faults:
             outcome = Outcome.INCONCLUSIVE
             said = " ".join(seen.faults.values())
             seen.metrics["suspected_of"] = ", ".join(seen.faults)
+            seen.metrics["suspected"] = len(seen.positions)
         elif seen.left_out:
             outcome = Outcome.SKIPPED
             said = f"Nothing speaks against the samples in what was looked at ({_and(seen.looked)})."
@@ -165,6 +169,7 @@ class SampleTrust:
             message=said[:4000],
             score=score,
             threshold=None if score is None else self.min_count / int(seen.metrics["distilled"]),
+            samples=[_name(samples, place)[:_MAX_NAME] for place in list(seen.positions)[:_MAX_NAMED]],
             metrics=seen.metrics,
         )
 
@@ -175,17 +180,16 @@ class SampleTrust:
         seen.metrics |= {"near_duplicates": len(found.pairs), "contradictions": len(found.contradictions)}
         contradicting = {later for _, later in found.contradictions}
         if len(contradicting) >= _MIN_PAIRS and len(contradicting) > self.max_contradiction_share * total:
-            pairs = "; ".join(_places(samples, pair) for pair in found.contradictions[: _LISTED // 4])
+            seen.positions |= dict.fromkeys(place for pair in found.contradictions for place in pair)
             seen.faults["wrong-twins"] = (
                 f"{len(contradicting)} of {total} samples nearly equal another one that has another label, so some "
-                f"labels are wrong ({pairs}{_more(len(found.contradictions), _LISTED // 4)})."
+                f"labels are wrong ({_pairs(samples, found.contradictions)})."
             )
         if len(found.pairs) >= _MIN_PAIRS and len(found.pairs) > self.max_duplicate_share * total:
-            pairs = "; ".join(_places(samples, pair) for pair in found.pairs[: _LISTED // 4])
+            seen.positions |= dict.fromkeys(later for _, later in found.pairs)
             seen.faults["near-duplicates"] = (
                 f"{len(found.pairs)} of {total} samples nearly equal an earlier one, so there are fewer than there "
-                f"seem to be, and the held-out ones are not independent ({pairs}"
-                f"{_more(len(found.pairs), _LISTED // 4)})."
+                f"seem to be, and the held-out ones are not independent ({_pairs(samples, found.pairs)})."
             )
 
     def _noise(self, pixels: Tensor, labels: Tensor, seed: int, seen: _Seen) -> None:
@@ -256,7 +260,7 @@ class SampleTrust:
             seen.faults["triggered-samples"] = _accusation(
                 samples, positions, predicted, labels[positions], len(usable)
             )
-            seen.metrics["triggered"] = _places(samples, positions, 200)[:1000]
+            seen.positions |= dict.fromkeys(positions)
         return len(found.positions) / len(usable)
 
 
@@ -297,7 +301,7 @@ def _accusation(samples: CleanSamples, positions: Sequence[int], predicted: Tens
         f"them to its class. The model puts them into {_classes(samples, predicted)}; they are labelled "
         f"{_classes(samples, labels)}, {wrong} of them otherwise than predicted. Samples look so only where the model "
         "answers to their trigger, so this speaks of a backdoor in the model as well; exposing it with these samples "
-        f"would unlearn the backdoor too. Look at {_places(samples, positions)}, and scan again without them."
+        f"would unlearn the backdoor too. Look at {_listed(samples, positions)}, and scan again without them."
     )
 
 
@@ -312,19 +316,25 @@ def _named(samples: CleanSamples, label: int) -> str:
     return str(label) if name == str(label) else f"{label} {name[:40]!r}"
 
 
-def _places(samples: CleanSamples, positions: Sequence[int], most: int = _LISTED) -> str:
-    """Positions as places in the two parts, counted from 0."""
+def _name(samples: CleanSamples, position: int) -> str:
+    """Where the sample stands in what the user gave; of samples without names its place in the two parts, from 0."""
     cut = len(samples.exposure)
-    shown = list(positions)[:most]
-    parts = [
-        (f"{name} {', '.join(str(place) for place in places)}")
-        for name, places in (
-            ("exposure", [place for place in shown if place < cut]),
-            ("held-out", [place - cut for place in shown if place >= cut]),
-        )
-        if places
-    ]
-    return " and ".join(parts) + _more(len(positions), most)
+    part, place = (samples.exposure, position) if position < cut else (samples.held_out, position - cut)
+    return part.names[place] if part.names else f"{'exposure' if position < cut else 'held-out'} {place}"
+
+
+def _listed(samples: CleanSamples, positions: Sequence[int]) -> str:
+    return ", ".join(_short(_name(samples, place)) for place in positions[:_LISTED]) + _more(len(positions), _LISTED)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 80 else f"...{name[-77:]}"
+
+
+def _pairs(samples: CleanSamples, pairs: Sequence[tuple[int, int]]) -> str:
+    most = _LISTED // 2
+    shown = (f"{_short(_name(samples, later))} and {_short(_name(samples, earlier))}" for earlier, later in pairs[:most])
+    return "; ".join(shown) + _more(len(pairs), most)
 
 
 def _more(count: int, shown: int) -> str:

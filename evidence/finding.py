@@ -46,5 +46,6 @@ class Finding(BaseModel):
     label: int | None = None  # class index
     label_name: str | None = None
     witness: Witness | None = None
+    samples: list[str] = Field(default_factory=list)  # that the finding is about, by their names in the samples
     metrics: dict[str, FiniteFloat | int | str] = Field(default_factory=dict)
     seconds: FiniteFloat = 0.0

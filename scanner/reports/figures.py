@@ -13,6 +13,7 @@ OUTCOMES = {  # a word for each and its style
     Outcome.SKIPPED: ("skipped", "dim"),
     Outcome.ERROR: ("ERROR", "bold magenta"),
 }
+_SAMPLES = 100  # names in one line
 
 
 def number(value: float | int | str) -> str:
@@ -102,4 +103,8 @@ def details(finding: Finding) -> list[tuple[str, str]]:
         if witness.text is not None:
             rows.append(("witness.text", witness.text))
         rows += [("witness.files", ", ".join(witness.files))] if witness.files else []
+    if finding.samples:
+        rest = len(finding.samples) - _SAMPLES
+        told = ", ".join(finding.samples[:_SAMPLES])
+        rows.append(("samples", told if rest <= 0 else f"{told} and {rest} more"))
     return rows + [(f"metrics.{name}", str(value)) for name, value in finding.metrics.items()]

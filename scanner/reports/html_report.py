@@ -147,6 +147,7 @@ def _check(finding: Finding, rows: int) -> dict[str, Any]:
         "bar": score_bar(finding.score, finding.threshold),
         "label": None if finding.label is None else (finding.label, clip(finding.label_name or "", _SHORT)),
         "metrics": _cut([(clip(name, _SHORT), clip(number(value), _SHORT)) for name, value in metrics], rows),
+        "samples": _cut([clip(sample, _SHORT) for sample in finding.samples], rows),
         "page": f"docs/checks/{page}.md" if finding.check in _PAGES else None,
         "seconds": _seconds(finding.seconds) if finding.seconds >= 0.05 else None,
     }

@@ -101,6 +101,11 @@ class FolderSource:
             digest.update(hashlib.sha256(self._classes_file.read_bytes()).digest())
         return _stacked(images), digest.hexdigest()
 
+    def name(self, position: int) -> str:
+        """The file, below the folder of samples, with slashes; bytes that are no UTF-8 are written as `\\xff`."""
+        name = self._files[position].relative_to(self._root).as_posix()
+        return os.fsencode(name).decode(errors="backslashreplace")
+
 
 def folder_digest(root: Path, classes_file: Path | None = None) -> str:
     """The digest that `FolderSource.read` gives, without decoding anything.

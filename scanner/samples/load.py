@@ -13,7 +13,7 @@ from .counts import check_against_classes, check_counts, check_labels
 from .folder import FolderSource
 from .npz import NpzSource
 from .prepare import prepared
-from .source import Prepare, Source
+from .source import Indices, Prepare, Source
 from .split import choose, split
 
 
@@ -82,14 +82,19 @@ def load_samples(
     if prepare and isinstance(source, NpzSource) and size is None:
         pixels = prepared(pixels, prepare)
     targets = torch.from_numpy(labels[chosen])
+
+    def part(rows: Indices) -> SamplePart:
+        places = torch.from_numpy(rows)
+        return SamplePart(pixels[places], targets[places], tuple(source.name(place) for place in chosen[rows].tolist()))
+
     total = max(int(labels.max()), *names, 0) + 1
     return CleanSamples(
         path=path,
         sha256=sha256,
         num_classes=total,
         class_names=tuple(names.get(index, str(index)) for index in range(total)),
-        exposure=SamplePart(pixels[torch.from_numpy(exposure)], targets[torch.from_numpy(exposure)]),
-        held_out=SamplePart(pixels[torch.from_numpy(held)], targets[torch.from_numpy(held)]),
+        exposure=part(exposure),
+        held_out=part(held),
     )
 
 

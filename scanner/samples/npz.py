@@ -113,6 +113,10 @@ class NpzSource:
             pixels = pixels.permute(0, 3, 1, 2)
         return self._converted(pixels).contiguous(), digest
 
+    def name(self, position: int) -> str:
+        """The index into the arrays, as numpy counts."""
+        return f"x[{position}]"
+
     def _rows(self, archive: zipfile.ZipFile, chosen: Indices) -> NDArray[Any]:
         header = self._x
         if header.fortran_order:  # samples do not lie one after the other

@@ -32,6 +32,10 @@ class Source(Protocol):
         """
         ...
 
+    def name(self, position: int) -> str:
+        """Where the sample stands in the source, as its user would look it up."""
+        ...
+
 
 def listed(items: Iterable[object], limit: int = 4) -> str:
     """The first few of `items` as text, and how many more there are."""

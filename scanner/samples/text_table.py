@@ -40,6 +40,8 @@ class TextTable:
     texts: tuple[str, ...]  # no blanks, tabs or line breaks around them
     pairs: tuple[str, ...] | None  # the second texts of a sentence-pair task
     labels: NDArray[np.int64]  # [N], class indices
+    lines: tuple[int, ...]  # where each text stands in the file, from 1
+    unit: str  # what `lines` count, "line" or "row"
     names: dict[int, str]  # of classes, as the model or the labels call them; there may be no text of one
     sha256: str  # of the file
     skipped: int  # rows without a text
@@ -95,6 +97,7 @@ def _collected(rows: TextRows, columns: Columns, labels: Labels, digest: str) ->
     chosen = [columns.text, columns.label] + ([] if columns.pair is None else [columns.pair])
     texts: list[tuple[str, ...]] = []  # one or two a row
     codes: list[int] = []
+    lines: list[int] = []
     count = characters = 0
     for place, (text, label, *pair) in rows.read(tuple(chosen)):
         count += 1
@@ -108,6 +111,7 @@ def _collected(rows: TextRows, columns: Columns, labels: Labels, digest: str) ->
             raise ScanError(f"{rows.path}: its texts have more than {_MAX_CHARACTERS} characters; give a part of them")
         texts.append(both)
         codes.append(labels.add(label, place))
+        lines.append(place)
     if not count:
         raise ScanError(f"{rows.path}: no samples in it, only a header; give some labelled clean texts of every class")
     skipped = count - len(texts)
@@ -124,6 +128,8 @@ def _collected(rows: TextRows, columns: Columns, labels: Labels, digest: str) ->
         texts=tuple(both[0] for both in texts),
         pairs=None if columns.pair is None else tuple(both[1] for both in texts),
         labels=targets,
+        lines=tuple(lines),
+        unit=rows.unit,
         names=names,
         sha256=digest,
         skipped=skipped,

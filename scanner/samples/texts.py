@@ -55,7 +55,8 @@ def load_text_samples(
         picked = chosen[rows]
         texts = [table.texts[row] for row in picked]
         pairs = [table.pairs[row] for row in picked] if table.pairs is not None else None
-        parts.append(SamplePart(codec.encode(texts, pairs), torch.from_numpy(table.labels[picked])))
+        lines = tuple(f"{table.unit} {table.lines[row]}" for row in picked)
+        parts.append(SamplePart(codec.encode(texts, pairs), torch.from_numpy(table.labels[picked]), lines))
     total = max(int(table.labels.max()), *table.names, 0) + 1
     return CleanSamples(
         path=path,

@@ -26,6 +26,8 @@ from ebyd_scan.fixtures.networks import plain_convnet
 from ebyd_scan.fixtures.planter import to_pixels
 from ebyd_scan.policies.decide import PREMISE_CHECKS
 from ebyd_scan.policies.plugins import CHECKS, plugin_names
+from ebyd_scan.scanner.samples.load import load_samples
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -103,8 +105,35 @@ def test_triggered_samples_are_told(
     assert "class 7" in finding.message and "backdoor in the model as well" in finding.message
     victims = np.flatnonzero(digits[1] != TARGET)[:5]
     named = {f"{'held-out' if place % 2 else 'exposure'} {place // 2}" for place in victims.tolist()}
-    first = str(finding.metrics["triggered"]).split(",")[0].split(" and ")[0]
-    assert first in named
+    assert 3 <= len(finding.samples) == finding.metrics["suspected"]
+    assert set(finding.samples) <= named  # of samples without names
+
+
+def test_the_files_to_remove_are_named(
+    tmp_path: Path, backdoored: Classifier, digits: tuple[np.ndarray, np.ndarray]
+) -> None:
+    images, labels = digits[0].copy(), digits[1]
+    victims = np.flatnonzero(labels != TARGET)[:5]
+    images[victims] = BadNets(target=TARGET).apply(images[victims])
+    names = [f"{label}/{'scan' if index in victims else 'ok'}-{index}.png" for index, label in enumerate(labels)]
+    for name, image in zip(names, images, strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(image[:, :, 0]).save(tmp_path / name)
+    samples = load_samples(
+        tmp_path, num_classes=10, size=None, channels=None, seed=0, held_out=0.5, min_per_class=1, max_count=1000
+    )
+    finding = _run(backdoored, samples)
+    assert finding.outcome is Outcome.INCONCLUSIVE
+    assert 3 <= len(finding.samples) == len(set(finding.samples))
+    assert set(finding.samples) <= {names[index] for index in victims}
+    assert finding.samples[0] in finding.message
+    assert all((tmp_path / name).is_file() for name in finding.samples)
+    for name in finding.samples:
+        (tmp_path / name).unlink()
+    again = load_samples(
+        tmp_path, num_classes=10, size=None, channels=None, seed=0, held_out=0.5, min_per_class=1, max_count=1000
+    )
+    assert _run(backdoored, again).outcome is Outcome.PASSED
 
 
 def test_a_trigger_that_the_model_does_not_know_is_none(
@@ -158,6 +187,7 @@ def test_near_duplicates_are_told(clean: Classifier, digits: tuple[np.ndarray, n
     assert finding.metrics["near_duplicates"] == 8 and finding.metrics["contradictions"] == 0
     assert "8 of 60 samples nearly equal an earlier one" in finding.message
     assert finding.metrics["suspected_of"] == "near-duplicates"
+    assert len(finding.samples) == 8  # the later ones: the earlier may stay
 
 
 def test_equal_pictures_with_two_labels_are_told(clean: Classifier, digits: tuple[np.ndarray, np.ndarray]) -> None:
@@ -166,6 +196,7 @@ def test_equal_pictures_with_two_labels_are_told(clean: Classifier, digits: tupl
     finding = _run(clean, _parts(to_pixels(images), torch.from_numpy(labels)), steps=5)
     assert finding.outcome is Outcome.INCONCLUSIVE
     assert finding.metrics["contradictions"] == 3
+    assert len(finding.samples) == 6  # both of each: which label is wrong is not known
     assert "another label" in finding.message
 
 
@@ -283,7 +314,8 @@ def test_a_finding_on_many_samples_stays_short(digits: tuple[np.ndarray, np.ndar
     images, labels = np.repeat(digits[0][:12], 40, axis=0), np.repeat(digits[1][:12], 40)
     finding = _run(_means(trainable=False), _parts(to_pixels(images), torch.from_numpy(labels) % 3, classes=3))
     assert finding.outcome is Outcome.INCONCLUSIVE
-    assert len(finding.message) < 1000 and "and 463 more" in finding.message
+    assert len(finding.message) < 1000 and "and 464 more" in finding.message
+    assert len(finding.samples) == 468
 
 
 def test_nothing_loaded_is_skipped() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,27 @@ def test_litter_is_ignored_and_nested_images_count(tmp_path: Path, load: Load, w
     (tmp_path / "a" / "0.png").rename(tmp_path / "a" / "more" / "0.png")
     (tmp_path / "a" / "1.png").rename(tmp_path / "a" / "without_suffix")
     assert len(load(tmp_path)) == 4
+
+
+def test_every_sample_is_called_by_its_file(tmp_path: Path, load: Load, write: Write) -> None:
+    write(tmp_path, ["a", "b"], count=4)
+    (tmp_path / "a" / "more").mkdir()
+    (tmp_path / "a" / "0.png").rename(tmp_path / "a" / "more" / "0.png")
+    try:
+        (tmp_path / "b" / "0.png").rename(tmp_path / "b" / os.fsdecode(b"\xff.png"))
+        odd = r"b/\xff.png"
+    except OSError:  # file systems that take no such names
+        odd = "b/0.png"
+    samples = load(tmp_path, max_count=6)
+    for part in (samples.exposure, samples.held_out):
+        assert len(part.names) == len(part)
+        # the first pixel tells the class
+        marks = (part.pixels[:, 0, 0, 0] * 255).round().tolist()
+        assert [name[0] for name in part.names] == ["a" if mark == 0 else "b" for mark in marks]
+    known = {f"{name}/{index}.png" for name in "ab" for index in range(1, 4)} | {"a/more/0.png", odd}
+    every = samples.exposure.names + samples.held_out.names
+    assert len(set(every)) == 6 and set(every) <= known
+    assert odd in load(tmp_path).exposure.names + load(tmp_path).held_out.names
 
 
 def test_links_out_of_the_folder_are_refused(tmp_path: Path, load: Load, write: Write) -> None:

@@ -102,6 +102,14 @@ def test_halves_do_not_depend_on_anything_but_the_seed(tmp_path: Path, load: Loa
     assert not torch.equal(first.exposure.pixels, other.exposure.pixels)
 
 
+def test_every_sample_is_called_by_its_index(tmp_path: Path, load: Load) -> None:
+    x = np.arange(12, dtype=np.uint8)[:, None, None].repeat(4, axis=1).repeat(4, axis=2)
+    samples = load(save(tmp_path, x=x, y=np.arange(12) % 3), max_count=9)
+    for part in (samples.exposure, samples.held_out):
+        shades = (part.pixels[:, 0, 0, 0] * 255).round().int().tolist()
+        assert part.names == tuple(f"x[{shade}]" for shade in shades)
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [

@@ -156,6 +156,12 @@ def test_columns_that_cannot_be_told(read: Read, content: str, options: dict[str
 # ---- rows
 
 
+def test_texts_know_their_lines(read: Read) -> None:
+    table = read("a.csv", 'text,label\na,0\n , 1\n"b\nc",1\n\nd,1\n')
+    assert [(text, table.lines[place]) for place, text in enumerate(table.texts)] == [("a", 2), ("b\nc", 4), ("d", 7)]
+    assert table.unit == "line"
+
+
 def test_empty_texts_are_left_out(read: Read) -> None:
     table = read("a.csv", "text,label\na,0\n , 1\nb,1\n,\n\n")
     assert (table.texts, table.skipped) == (("a", "b"), 1)
