@@ -99,11 +99,9 @@ def measure(one: Rung, path: Path) -> dict[str, Any]:
         for part in (samples.exposure, samples.held_out):
             predicted(classifier, part.inputs)
     exposer = CleanUnlearning(max_epochs=1, stop_accuracy=1e-6)
-    exposed = None
     with stages.stage("expose"):
         for seed in range(SEEDS):
-            exposed = exposer.expose(classifier, samples, seed=seed)
-    del exposed
+            exposer.expose(classifier, samples, seed=seed)
     stages.count(classifier, SEARCH)
     with stages.stage("search"):
         (_search_words if one.family == "bert" else _search_pictures)(artifact, classifier, samples)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,11 +111,12 @@ def scan(request: ScanRequest, emit: Emit) -> None:
                 if request.removal and exposure.run.converged and to_expose(classifier, samples) is classifier:
                     exposed.append(exposure.classifier)
                 runs[exposure.run.seed] = exposure.run
+                del exposure  # before the next seed is exposed: its model is as large as the one that is scanned
         evidence = replace(evidence, exposures=tuple(runs[seed] for seed in sorted(runs)))
         if evidence.reference and not classifier.codec:  # texts are compared by words
             with _timed("expose reference", emit):
                 made = _expose(request, evidence, evidence.reference, "expose reference")
-                others = () if evidence.is_reference else tuple(exposure.run for exposure in made)
+                others = () if evidence.is_reference else tuple(map(attrgetter("run"), made))
                 evidence = replace(evidence, reference_exposures=others or evidence.exposures)
         evidence = _run_checks(checks, "exposure", evidence, emit, known)
     if request.removal:

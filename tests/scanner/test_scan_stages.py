@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ from ebyd_scan.evidence.errors import ScanError, UsageError
 from ebyd_scan.evidence.finding import Finding, Outcome
 from ebyd_scan.policies.load import load_policy
 from ebyd_scan.scanner import events
+from ebyd_scan.scanner import scan as scan_module
 from ebyd_scan.scanner.compute import resolve_device
+from ebyd_scan.scanner.expose import expose
 from ebyd_scan.scanner.request import ScanRequest
 from ebyd_scan.scanner.scan import _run_checks, scan
 
@@ -73,6 +77,25 @@ def _request(tmp_path: Path, checks: str, **changes: Any) -> ScanRequest:
         **changes,
     }
     return ScanRequest(**values)
+
+
+def test_what_a_seed_exposed_is_let_go_before_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory formula of docs/scaling.md has one exposed copy in it, not two."""
+    still_there: list[bool] = []
+
+    def watched(*args: Any, **options: Any) -> Any:
+        runs = expose(*args, **options)
+        while one := [exposure for exposure in itertools.islice(runs, 1)]:
+            exposed = weakref.ref(one[0].classifier.module)
+            yield one.pop()
+            still_there.append(exposed() is not None)
+
+    monkeypatch.setattr(scan_module, "expose", watched)
+    samples, other = MODELS / "digits-samples.npz", MODELS / "digits-badnets.safetensors"
+    request = _request(tmp_path, "{backdoor-label: {}, reference-drift: {}}", reference=other, samples=samples)
+    policy = request.policy.model_copy(update={"exposure": request.policy.exposure.model_copy(update={"seeds": 2})})
+    scan(request.model_copy(update={"policy": policy}), lambda event: None)
+    assert still_there == [False] * 4  # two of the model, two of the reference
 
 
 def test_the_stages_come_in_order(tmp_path: Path) -> None:
