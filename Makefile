@@ -14,8 +14,10 @@ help: ## list the targets
 demo: $(STAMP) ## scan a shipped backdoored and a shipped clean model, write reports to demo-reports/
 	$(VENV)/bin/ebyd-scan demo --out demo-reports
 
-test: $(STAMP) ## the quick tests
-	$(VENV)/bin/python -m pytest -m "not slow"
+# Two at a time, one thread each: most wait for one core. More cores: `make test WORKERS=8`.
+WORKERS := 2
+test: $(STAMP) ## the quick tests, WORKERS at a time
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
 
 test-slow: $(STAMP) ## the tests that train or scan for minutes
 	$(VENV)/bin/python -m pytest -m slow
