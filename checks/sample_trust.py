@@ -333,7 +333,9 @@ def _short(name: str) -> str:
 
 def _pairs(samples: CleanSamples, pairs: Sequence[tuple[int, int]]) -> str:
     most = _LISTED // 2
-    shown = (f"{_short(_name(samples, later))} and {_short(_name(samples, earlier))}" for earlier, later in pairs[:most])
+    shown = (
+        f"{_short(_name(samples, later))} and {_short(_name(samples, earlier))}" for earlier, later in pairs[:most]
+    )
     return "; ".join(shown) + _more(len(pairs), most)
 
 

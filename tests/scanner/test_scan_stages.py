@@ -85,7 +85,7 @@ def test_what_a_seed_exposed_is_let_go_before_the_next(tmp_path: Path, monkeypat
 
     def watched(*args: Any, **options: Any) -> Any:
         runs = expose(*args, **options)
-        while one := [exposure for exposure in itertools.islice(runs, 1)]:
+        while one := list(itertools.islice(runs, 1)):
             exposed = weakref.ref(one[0].classifier.module)
             yield one.pop()
             still_there.append(exposed() is not None)
