@@ -14,7 +14,7 @@ from ...evidence.result import ScanResult
 from .figures import OUTCOMES, label_text, named, percent, score_text, top_class, witness_text
 from .markdown_text import plain, size, table
 from .removal import HEADS, removal_rows, removal_sentence, told_candidates
-from .words import WAYS_OUT, duration, sentence, times
+from .words import duration, sentence, times, way_out
 
 if TYPE_CHECKING:
     from .formats import Given
@@ -44,7 +44,7 @@ def to_markdown(result: ScanResult) -> str:
         _checks(result.findings),
         _evidence(result.findings),
         *_removal(result),
-        [f"**What to do:** {WAYS_OUT[result.verdict].replace('figures above', 'figures')}"],
+        [f"**What to do:** {way_out(result).replace('figures above', 'figures')}"],
         ["<details>", "<summary>Digests, exposure and times</summary>"],
         _facts(result),
         *_exposure(result),

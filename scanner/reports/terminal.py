@@ -17,7 +17,7 @@ from .figures import OUTCOMES, label_text, named, number, percent, score_text, t
 from .plain_console import plain_console, text_of
 from .printable import one_line
 from .removal import HEADS, removal_rows, removal_sentence, told_candidates
-from .words import WAYS_OUT, duration, sentence, times
+from .words import duration, sentence, times, way_out
 
 VERDICTS = {
     Verdict.PASSED: ("PASSED", "bold green"),
@@ -46,7 +46,7 @@ def to_text(result: ScanResult, *, color: bool, width: int) -> str:
         _removal(console, result, result.removal)
     _facts(console, result)
     console.print()
-    _indented(console, Text(WAYS_OUT[result.verdict]), 0)
+    _indented(console, Text(way_out(result)), 0)
     return text_of(output)
 
 

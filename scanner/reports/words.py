@@ -14,7 +14,7 @@ _SENTENCES = {
     Verdict.INCONCLUSIVE: "whether {model} has a backdoor cannot be told",
     Verdict.ERROR: "{model} was not scanned, which is not a pass",
 }
-WAYS_OUT = {
+_WAYS_OUT = {
     Verdict.PASSED: "This holds for this file (see its SHA-256) and the kinds of backdoor that the checks look for.",
     Verdict.FAILED: "Do not ship this file. Get the model again from a source you trust and compare digests, or train "
     "it again from data you trust; then scan that file.",
@@ -31,6 +31,16 @@ def sentence(result: ScanResult) -> str:
     if result.verdict is Verdict.PASSED and result.exposure is None and result.removal is None:
         said = "the checks found nothing in {model}, and none of them looked for a backdoor"
     return said.format(model=one_line(PurePath(model).name or model))
+
+
+def way_out(result: ScanResult) -> str:
+    """What to do now, in a sentence or two."""
+    if result.verdict is Verdict.INCONCLUSIVE and any(finding.samples for finding in result.findings):
+        return (
+            "Look at the samples that are named, which the JSON and HTML reports list; scan again without them, or "
+            "with samples from elsewhere."
+        )
+    return _WAYS_OUT[result.verdict]
 
 
 def times(timings: Mapping[str, float]) -> str:

@@ -218,6 +218,7 @@ def hostile(result_of: ResultOf, removal_of: Callable[..., RemovalInfo]) -> Scan
         message=HOSTILE,
         label=1,
         label_name=HOSTILE,
+        samples=[HOSTILE],
         metrics={HOSTILE: HOSTILE, "fine": 1},
     )
     others = [

@@ -57,6 +57,14 @@ def test_what_it_says(result_of: ResultOf, verdict: Verdict) -> None:
     assert ("not a pass" in text) is (verdict in (Verdict.INCONCLUSIVE, Verdict.ERROR))
 
 
+def test_samples_that_a_finding_names_are_listed(result_of: ResultOf) -> None:
+    names = ["cat/a b.png", "dog/<b>.png", "x[17]"]
+    named = Finding(check="sample-trust", outcome=Outcome.INCONCLUSIVE, message="Three samples.", samples=names)
+    tree = tree_of(page_of(result_of("inconclusive", findings=[named])))
+    assert [text_of(one) for one in tree.iter("li") if text_of(one) in names] == names
+    assert "scan again without them" in text_of(tree.body)
+
+
 def test_a_pass_that_looked_for_nothing_says_so(result_of: ResultOf) -> None:
     tree = tree_of(page_of(result_of("passed", exposure=None)))
     assert "none of them looked for a backdoor" in text_of(next(tree.iter("h1")))

@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable
 
 import pytest
+from ebyd_scan.evidence.finding import Finding, Outcome
 from ebyd_scan.evidence.result import ScanResult, Verdict
+from ebyd_scan.scanner.reports.figures import details
 from ebyd_scan.scanner.reports.printable import one_line, printable
 from ebyd_scan.scanner.reports.terminal import to_text
 
@@ -34,6 +36,14 @@ def test_plain(result_of: ResultOf, verdict: Verdict, width: int) -> None:
         for finding in result.findings:
             assert finding.check in text
             assert finding.message in words
+
+
+def test_samples_that_are_named_are_what_to_look_at(result_of: ResultOf) -> None:
+    names = [f"cat/{index}.png" for index in range(130)]
+    named = Finding(check="sample-trust", outcome=Outcome.INCONCLUSIVE, message="130 samples.", samples=names)
+    told = " ".join(to_text(result_of("inconclusive", findings=[named]), color=False, width=80).split())
+    assert "scan again without them" in told and "more clean samples" not in told
+    assert dict(details(named))["samples"].endswith("cat/99.png and 30 more")
 
 
 def test_color_says_the_same(result_of: ResultOf, monkeypatch: pytest.MonkeyPatch) -> None:
