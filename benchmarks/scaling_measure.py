@@ -36,7 +36,7 @@ from .scaling_models import CLASSES, MAX_TOKENS, SIDE, Rung, rung
 
 WHOLE_SAMPLES = 500  # of a scan whose passes are counted
 STEPS = 6  # of the search that is measured
-SEEDS = 2  # at the second one the first one's exposed copy is still there
+SEEDS = 2  # what the first one exposed must be gone at the second
 
 
 class Stages:

@@ -16,6 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .at_once import pictures_at_once
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,7 +40,7 @@ class Distillation:
     cells: int = 16  # of the mask, on each side; fewer where the picture has fewer pixels
     alpha: float = 2.0  # weight of the mask's size
     beta: float = 0.5  # weight of its total variation
-    batch_size: int = 128
+    batch_size: int = 128  # less of large pictures, see at_once.py
 
 
 def distil(
@@ -58,10 +60,11 @@ def distil(
 
     generator = torch.Generator().manual_seed(seed)
     usual = (scores - scores.mean(dim=1, keepdim=True)).abs().sum(dim=1).mean().clamp(min=1e-6)
-    starts = range(0, len(pixels), how.batch_size)
+    at_once = pictures_at_once(pixels, how.batch_size)
+    starts = range(0, len(pixels), at_once)
     masks = []
     for done, start in enumerate(starts, 1):
-        end = start + how.batch_size
+        end = start + at_once
         some, wanted = pixels[start:end].to(classifier.device), scores[start:end].to(classifier.device)
         masks.append(_masks(classifier, some, wanted / usual.to(some.device), float(usual), how, generator))
         progress(done, len(starts))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .at_once import pictures_at_once
 from .cognitive_distillation import spread
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def transfer(
     """
     import torch
 
+    batch_size = pictures_at_once(pixels, batch_size)
     drawn = _donors(predictions, donors, seed)
     pulled = torch.zeros(len(pixels))
     height, width = pixels.shape[2:]
@@ -78,7 +80,7 @@ def fallback(classifier: Classifier, pixels: Tensor, predictions: Tensor, *, dra
     hits, tried = torch.zeros(classifier.num_classes), torch.zeros(classifier.num_classes)
     with torch.no_grad():
         for others in drawn.T:
-            for rows in torch.arange(len(pixels)).split(_MIXTURES):
+            for rows in torch.arange(len(pixels)).split(pictures_at_once(pixels, _MIXTURES)):
                 rows = rows[others[rows] >= 0]
                 if not len(rows):
                     continue

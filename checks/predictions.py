@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .at_once import pictures_at_once
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -12,9 +14,11 @@ if TYPE_CHECKING:
 
 
 def predicted(classifier: Classifier, inputs: Tensor | Tokens, batch_size: int = 256) -> Tensor:
-    """Predicted classes, int64 [N], on the CPU."""
+    """Predicted classes, int64 [N], on the CPU; less than `batch_size` large pictures at once."""
     import torch
 
+    if isinstance(inputs, torch.Tensor):
+        batch_size = pictures_at_once(inputs, batch_size)
     with torch.no_grad():
         parts = [
             classifier.logits(inputs[start : start + batch_size].to(classifier.device)).argmax(dim=1).cpu()

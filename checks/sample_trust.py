@@ -19,6 +19,7 @@ from ..evidence.context import Evidence
 from ..evidence.finding import Finding, Outcome
 from ..evidence.samples import CleanSamples
 from ..evidence.tokens import Tokens
+from .at_once import pictures_at_once
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -286,7 +287,7 @@ def _scores(classifier: Classifier, pixels: Tensor, batch_size: int) -> Tensor:
 
     parts = []
     with torch.no_grad():
-        for some in pixels.split(batch_size):
+        for some in pixels.split(pictures_at_once(pixels, batch_size)):
             scores = classifier.logits(some.to(classifier.device))
             if not isinstance(scores, torch.Tensor) or scores.ndim != 2 or scores.shape[1] != classifier.num_classes:
                 raise ValueError(f"it does not answer one score for each of {classifier.num_classes} classes")

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..evidence.classifier import Classifier
 from ..evidence.samples import SamplePart
+from .at_once import pictures_at_once
 from .trigger_families import FAMILIES, Family
 
 NEXT = -1  # the "label" of a search that leads every class to the one after it, the last to the first (all-to-all)
@@ -166,12 +167,12 @@ def _step(
     pixels = part.pixels[index].to(classifier.device)
     triggered = trigger.apply(pixels)
     size = trigger.size(pixels, triggered)
-    logits = classifier.logits(triggered.flatten(0, 1)).unflatten(0, (len(rows), batch_size))
-    misses, hits = _loss(logits, search.labels[rows], part.labels[index])
-    loss = (misses + search.weight[rows].to(size.device) * size).sum()
+    wanted = wanted_labels(search.labels[rows, None], part.labels[index], classifier.num_classes)
+    gradient, hits = _gradient(classifier, triggered.detach(), wanted)
+    weighted = (search.weight[rows].to(size.device) * size).sum()
     search.note(size.detach().cpu(), hits)
     search.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    torch.autograd.backward([triggered, weighted], [gradient, None])
     search.optimizer.step()
 
 
@@ -180,14 +181,33 @@ def wanted_labels(label: Tensor, truth: Tensor, classes: int) -> Tensor:
     return torch.where(label == NEXT, (truth + 1) % classes, label)
 
 
-def _loss(logits: Tensor, wanted: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean loss [rows], on the device, and share of hits [rows], on the CPU, of logits [rows, N, classes]."""
-    label = wanted_labels(wanted[:, None], truth, logits.shape[-1]).to(logits.device)
-    chosen = logits.gather(2, label[..., None])[..., 0]
-    others = logits.scatter(2, label[..., None], -math.inf).logsumexp(dim=-1)
+def _gradient(classifier: Classifier, pictures: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient of the rows' mean losses at `pictures` [rows, N, channels, H, W], and share of hits [rows] on the CPU.
+
+    `wanted` are labels [rows, N]. The model computes a part of the pictures at a time and lets its activations go
+    before the next: they do not grow with the labels that are searched, nor with the size of the pictures.
+    """
+    flat, labels = pictures.flatten(0, 1), wanted.flatten()
+    gradients, hits = [], []
+    at_once = pictures_at_once(flat, len(flat))
+    for some, label in zip(flat.split(at_once), labels.split(at_once), strict=True):
+        leaf = some.detach().requires_grad_()
+        logits = classifier.logits(leaf)
+        loss, hit = _loss(logits, label.to(logits.device))
+        hits.append(hit)
+        gradient = None
+        if loss.requires_grad:  # a graph may answer what no input changes
+            (gradient,) = torch.autograd.grad(loss / pictures.shape[1], leaf, allow_unused=True)
+        gradients.append(torch.zeros_like(leaf) if gradient is None else gradient)
+    return torch.cat(gradients).view_as(pictures), torch.cat(hits).view_as(wanted).float().mean(dim=1)
+
+
+def _loss(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of the losses, on the device, and hits [N], on the CPU, of logits [N, classes] toward labels [N]."""
+    chosen = logits.gather(1, label[:, None])[:, 0]
+    others = logits.scatter(1, label[:, None], -math.inf).logsumexp(dim=1)
     misses = F.softplus(others - chosen)  # -log p(label)
-    hits = logits.argmax(dim=-1) == label
-    return misses.mean(dim=1), hits.float().mean(dim=1).detach().cpu()
+    return misses.sum(), (logits.argmax(dim=1) == label).cpu()
 
 
 def _trigger(search: _Search, row: int, label: int, family: str) -> Trigger:
@@ -235,7 +255,10 @@ class Replay:
 
 
 def _chunks(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
-    return list(zip(*(tensor.split(256) for tensor in tensors), strict=True)) if len(tensors[0]) else []
+    if not len(tensors[0]):
+        return []
+    at_once = pictures_at_once(tensors[0], 256)
+    return list(zip(*(tensor.split(at_once) for tensor in tensors), strict=True))
 
 
 class _frozen_parameters:
