@@ -149,6 +149,11 @@ class Auditor:
             if work.key and self._store.finished(work.key):  # by another audit, since it was looked at
                 self._advance(work)
                 continue
+            if changed := work.changed():
+                work.scanned = True  # it is no answer from the store
+                self._end(work, error=changed)
+                self._release(work)
+                continue
             return self._task(work)
         return None
 
@@ -177,6 +182,8 @@ class Auditor:
 
     def _hear(self, task: Task, said: events.Event | Ended) -> None:
         work = self._running[task.id]
+        if not isinstance(said, events.ProgressEvent | events.PieceEvent):  # of which there are many
+            work.spoilt = work.spoilt or work.changed()
         if isinstance(said, Ended):
             self._ended(task, work, said)
         elif isinstance(said, events.ModelEvent):
@@ -215,8 +222,7 @@ class Auditor:
         self.state.tasks[tier] += 1
         self.state.seconds[tier] = self.state.seconds.get(tier, 0.0) + ended.seconds
         if self._stop.reason and ended.error:  # it was ended by that, and goes on another time
-            if work.key:
-                self._claims.release(work.key)
+            self._release(work)
         elif work.spoilt:
             self._fail(work, replace(ended, error=work.spoilt, again=True))
         elif ended.error is None and work.key:
@@ -248,6 +254,9 @@ class Auditor:
             elif work.alone and (seal := work.signature(self._store, work.started)):
                 self._store.put_refusal(work.refusal_place(seal), error)
         self._end(work, error=error)
+        self._release(work)
+
+    def _release(self, work: Work) -> None:
         if work.key:
             self._claims.release(work.key)
 

@@ -24,6 +24,7 @@ from ..digests import file_digest, samples_digest
 from ..models.arch_args import parse_architecture
 from ..request import ScanRequest
 from ..tool import tool_version
+from .watched import Watched, state_of
 
 
 class Digests:
@@ -32,6 +33,7 @@ class Digests:
     def __init__(self) -> None:
         self._samples: dict[tuple[Path, Path | None], str] = {}
         self._trees: dict[Path, str] = {}
+        self._states: dict[Path, str | None] = {}  # before they were read
         self._settings: dict[str, str] = {}
 
     def samples(self, request: ScanRequest) -> str:
@@ -66,30 +68,29 @@ class Digests:
         text = json.dumps(parts, sort_keys=True)
         return self._settings.setdefault(text, hashlib.sha256(text.encode()).hexdigest())
 
+    def watched(self, request: ScanRequest) -> Watched:
+        """All that `settings` has read for this request but the samples, which a scan digests itself."""
+        places = [request.classes_file, request.base_model, request.reference]
+        places += _code(request.architecture) + _beside(request.reference)
+        return Watched({place: self._states[place] for place in places if place in self._states})
+
     def _code(self, architecture: str | None) -> Any:
-        """Of the Python files in the folder of the code that builds the model; or the version of a library."""
+        """Of the code that builds the model; or the version of a library."""
         parsed = parse_architecture(architecture) if architecture else None
-        if parsed is None:
-            return None
-        if parsed.kind in ("torchvision", "timm"):
+        if parsed and parsed.kind in ("torchvision", "timm"):
             return _version(parsed.kind)
-        file = Path(parsed.where) if parsed.kind == "file" else _module_file(parsed.where)
-        if file is None or not file.exists():
-            return None  # the scan tells
-        return [self._tree(place) for place in sorted(file.parent.glob("*.py")) if place.is_file()]
+        return [self._tree(place) for place in _code(architecture)] or None
 
     def _reference(self, path: Path | None) -> Any:
-        """An ONNX file may have weights beside it, which are called like it by those who write them."""
-        if path is None or path.suffix.lower() != ".onnx":
-            return self._tree(path)
-        beside = [place for place in sorted(path.parent.glob(f"{glob.escape(path.stem)}*")) if place.is_file()]
-        return [self._tree(path), *(self._tree(place) for place in beside)]
+        beside = [self._tree(place) for place in _beside(path)]
+        return [self._tree(path), *beside] if beside else self._tree(path)
 
     def _tree(self, path: Path | None) -> str | None:
         """Of a file, or of names and contents of all files of a folder."""
         if path is None:
             return None
         if path not in self._trees:
+            self._states[path] = state_of(path)
             try:
                 self._trees[path] = _tree_digest(path)
             except FileNotFoundError:
@@ -101,6 +102,24 @@ def key_of(settings: str, model: ModelInfo) -> str:
     """Of the findings on this model under these settings; the name of the file is not in it, its format is."""
     parts = [settings, model.sha256, model.format, model.files or {}]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _code(architecture: str | None) -> list[Path]:
+    """The Python files in the folder of the code that builds the model; none of a library's, and of what is not there."""
+    parsed = parse_architecture(architecture) if architecture else None
+    if parsed is None or parsed.kind in ("torchvision", "timm"):
+        return []
+    file = Path(parsed.where) if parsed.kind == "file" else _module_file(parsed.where)
+    if file is None or not file.exists():
+        return []  # the scan tells
+    return [place for place in sorted(file.parent.glob("*.py")) if place.is_file()]
+
+
+def _beside(path: Path | None) -> list[Path]:
+    """An ONNX file may have weights beside it, which are called like it by those who write them."""
+    if path is None or path.suffix.lower() != ".onnx":
+        return []
+    return [place for place in sorted(path.parent.glob(f"{glob.escape(path.stem)}*")) if place.is_file()]
 
 
 def _version(name: str) -> str | None:

@@ -110,7 +110,8 @@ def works_of(plan: Plan) -> tuple[list[Work], list[Entry]]:
             last = tiers.get(policy.sha256) or last_tier(build_checks(policy.policy))
             tiers[policy.sha256] = last
             settings, samples = digests.settings(request, policy), digests.samples(request)
-            works.append(Work(position, planned.name, request, policy, settings, samples, last))
+            watched = digests.watched(request)
+            works.append(Work(position, planned.name, request, policy, settings, samples, watched, last))
         except ScanError as problem:
             wrong.append(_wrong(position, planned, request, policy, str(problem)))
     return works, wrong

@@ -13,6 +13,7 @@ from ..request import ScanRequest
 from ..tiers import TIERS, Part, Tier
 from .signature import signature
 from .store import Known, Store
+from .watched import Watched
 
 BACKDOOR_LABEL = "backdoor-label"
 
@@ -27,6 +28,7 @@ class Work:
     policy: LoadedPolicy
     settings: str  # digest of all that findings hang on but the model (keys.py)
     samples: str  # digest of the clean samples
+    watched: Watched = field(default_factory=Watched)  # what it shares with others, but the samples
     last: Tier = TIERS[-1]  # that its policy has checks for
     model: ModelInfo | None = None  # known once the file has been read, or lies there unchanged
     key: str | None = None
@@ -54,6 +56,11 @@ class Work:
     def alone(self) -> bool:
         """Whether the file is all of the model; an ONNX file may lack another, which its signature does not show."""
         return self.request.model.suffix.lower() != ".onnx"
+
+    def changed(self) -> str | None:
+        """Why what a worker says now is not to be kept: something it may have read is not what was digested."""
+        place = self.watched.changed()
+        return f"{place} has changed since the audit began: run it again" if place else None
 
     def named(self, error: str | None, path: str) -> str | None:
         """An error about the same model under another path, told of this one."""

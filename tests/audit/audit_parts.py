@@ -102,8 +102,9 @@ class Scripted:
         """One after the other."""
         while more():
             task = next_task()
-            if task is None:
-                raise AssertionError("nothing is to be done, and there is more")
+            if task is None:  # what was left may have come to its end without one
+                assert not more(), "nothing is to be done, and there is more"
+                return
             self.tasks.append(task)
             said = self.script(task)
             for one in self.usual(task) if said is None else said:

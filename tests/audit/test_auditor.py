@@ -255,6 +255,45 @@ def test_samples_that_change_on_the_way_spoil_what_is_said(
     assert [one.check for one in found.findings if one.outcome is Outcome.PASSED] == ["file-safety"]
 
 
+@pytest.mark.parametrize("when", ["before the search", "while it is searched"])
+def test_code_that_changes_on_the_way_spoils_what_is_said(
+    when: str, tmp_path: Path, paths: dict[str, Path], policy: Path
+) -> None:
+    """What was found with the code as it was is kept; what may have been found with another is not."""
+    code = tmp_path / "nets.py"
+    code.write_text("def make(): ...\n")
+
+    class Edited(Scripted):
+        def run(self, next_task: Any, hear: Any, more: Any, stop: Stop) -> None:
+            def edited() -> Any:
+                if when == "before the search" and len(self.tasks) == 2:
+                    code.write_text("def make(): return 1\n")
+                return next_task()
+
+            super().run(edited, hear, more, stop)
+
+        def usual(self, task: Task) -> Any:
+            for one in super().usual(task):
+                if when == "while it is searched" and task.request.part and task.request.part.tier == "search":
+                    code.write_text("def make(): return 2\n")
+                yield one
+
+    store = tmp_path / "s.sqlite"
+    plan = plan_of(tmp_path, {"a": paths["a"]}, policy, architecture=f"{code}:make", arch_args={})
+    executor = Edited()
+    came = audit(plan, store, executor)
+    assert came.finished
+    assert len(executor.tasks) == (3 if when == "while it is searched" else 2)
+    found = told(store).models[0].result
+    assert found.verdict is Verdict.ERROR and f"{code} has changed since the audit began" in found.reason
+    passed = [one.check for one in found.findings if one.outcome is Outcome.PASSED]
+    assert passed == ["file-safety", "sample-fit", "backdoor-label"]
+    again = Scripted()
+    came = audit(plan, store, again)
+    assert came.finished and len(again.tasks) == 3  # under another key, from the start
+    assert told(store).models[0].result.verdict is Verdict.PASSED
+
+
 def test_what_another_audit_is_scanning_is_waited_for(tmp_path: Path, paths: dict[str, Path], policy: Path) -> None:
     store = tmp_path / "s.sqlite"
     audit(plan_of(tmp_path, paths, policy), store, Scripted(), search="suspects")
