@@ -105,7 +105,7 @@ def key_of(settings: str, model: ModelInfo) -> str:
 
 
 def _code(architecture: str | None) -> list[Path]:
-    """The Python files in the folder of the code that builds the model; none of a library's, and of what is not there."""
+    """The Python files in the folder of the code that builds the model; none of a library's or of what is not there."""
     parsed = parse_architecture(architecture) if architecture else None
     if parsed is None or parsed.kind in ("torchvision", "timm"):
         return []
