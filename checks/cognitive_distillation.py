@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .at_once import pictures_at_once
+from ..evidence.at_once import pictures_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable

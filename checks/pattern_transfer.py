@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .at_once import pictures_at_once
+from ..evidence.at_once import pictures_at_once
 from .cognitive_distillation import spread
 
 if TYPE_CHECKING:

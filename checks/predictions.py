@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .at_once import pictures_at_once
+from ..evidence.at_once import pictures_at_once
 
 if TYPE_CHECKING:
     from torch import Tensor

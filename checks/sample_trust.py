@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from ..evidence.at_once import pictures_at_once
 from ..evidence.classifier import Classifier
 from ..evidence.context import Evidence
 from ..evidence.finding import Finding, Outcome
 from ..evidence.samples import CleanSamples
 from ..evidence.tokens import Tokens
-from .at_once import pictures_at_once
 
 if TYPE_CHECKING:
     from torch import Tensor

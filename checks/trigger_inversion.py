@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..evidence.at_once import pictures_at_once
 from ..evidence.classifier import Classifier
 from ..evidence.samples import SamplePart
-from .at_once import pictures_at_once
 from .trigger_families import FAMILIES, Family
 
 NEXT = -1  # the "label" of a search that leads every class to the one after it, the last to the first (all-to-all)

@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from ..evidence.at_once import pictures_at_once
 from ..evidence.context import Progress, silent
 from ..evidence.exposure import Exposure, ExposureRun, TrajectoryStep
+from ..evidence.tokens import Tokens
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +29,7 @@ LOOK_BATCH = 64  # batch statistics of about this many samples, whatever the bat
 # Their modules hand `self.training` to functional dropout, and Inception runs heads that small pictures do not fit.
 _LIBRARIES = ("timm", "torchvision", "transformers")
 _NORMALISES = re.compile(r"norm|abn", re.IGNORECASE)
+_COUNTS_BATCHES = re.compile(r"batch_?norm|abn|bn", re.IGNORECASE)
 _DROPS = re.compile(r"Dropout([123]d)?$|StochasticDepth$|DropPath$|^MultiheadAttention$|^RReLU$")
 
 
@@ -137,27 +140,34 @@ def strip_by_gradient(
 ) -> tuple[bool, str]:
     """Epochs of seeded, shuffled batches until the accuracy over an epoch is at or below `stop_accuracy`.
 
+    A batch of large pictures goes through the model in parts where no BatchNorm takes statistics over the whole of it.
+
     Args:
-        loss_of: scores [B, C], indices [B] of the samples and the epoch -> loss, of which gradients are taken.
+        loss_of: scores [B, C], indices [B] of the samples and the epoch -> mean loss, of which gradients are taken.
         update: changes the weights; gradients are fresh in `.grad` and are cleared after it.
 
     Returns:
         Whether it converged, and why it ended, in words.
     """
+    import torch
+
     part, module, trajectory = run.samples.exposure, run.exposed.module, run.trajectory
     training_mode(module)
-    generator = generator_of(run.seed)
+    generator, at_once = generator_of(run.seed), _at_once(run)
     for epoch in range(max_epochs):
         correct = 0
         for index in batches(len(part), batch_size, generator):
-            logits = run.exposed.logits(part.inputs[index].to(run.exposed.device))
-            loss = loss_of(logits, index, epoch)
-            if not math.isfinite(loss.item()):
-                return False, f"the loss stopped being a number at step {len(trajectory)}"
-            step = step_of(logits, part.labels[index], run.samples.num_classes, len(trajectory))
+            scores = []
+            for some in index.split(min(at_once, len(index))):
+                logits = run.exposed.logits(part.inputs[some].to(run.exposed.device))
+                loss = loss_of(logits, some, epoch) * (len(some) / len(index))
+                if not math.isfinite(loss.item()):
+                    return False, f"the loss stopped being a number at step {len(trajectory)}"
+                loss.backward()
+                scores.append(logits.detach())
+            step = step_of(torch.cat(scores), part.labels[index], run.samples.num_classes, len(trajectory))
             trajectory.append(step)
             correct += round(step.accuracy * len(index))
-            loss.backward()
             update()
             module.zero_grad(set_to_none=True)  # here, so that activations and gradients never add up
         run.progress("expose", epoch + 1, max_epochs)
@@ -165,6 +175,15 @@ def strip_by_gradient(
             run.progress("expose", max_epochs, max_epochs)
             return True, f"clean accuracy fell to {correct / len(part):.2f} in {epoch + 1} epochs"
     return False, f"clean accuracy was still {correct / len(part):.2f} after {max_epochs} epochs"
+
+
+def _at_once(run: Stripping) -> int:
+    """How many samples of a batch to compute at once; all where something may count over them, by its class's name."""
+    inputs = run.samples.exposure.inputs
+    counts = any(_COUNTS_BATCHES.search(type(part).__name__) for part in run.exposed.module.modules())
+    if run.exposed.has_batch_norm or counts or isinstance(inputs, Tokens):
+        return len(inputs)
+    return pictures_at_once(inputs, len(inputs))
 
 
 def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("transformers")
 from ebyd_scan.benchmarks.search_memory import counted, measure
-from ebyd_scan.checks import at_once
+from ebyd_scan.evidence import at_once
 
 
 def test_a_residual_network_holds_four_times_as_much_for_twice_the_side() -> None:

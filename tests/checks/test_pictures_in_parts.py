@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
-from ebyd_scan.checks import at_once  # noqa: E402
 from ebyd_scan.checks.cognitive_distillation import Distillation, distil  # noqa: E402
 from ebyd_scan.checks.predictions import predicted  # noqa: E402
 from ebyd_scan.checks.trigger_families import FAMILIES  # noqa: E402
 from ebyd_scan.checks.trigger_inversion import NEXT, invert_labels  # noqa: E402
+from ebyd_scan.evidence import at_once  # noqa: E402
+from ebyd_scan.exposers.clean_unlearning import CleanUnlearning  # noqa: E402
 
 LABELS = [0, 1, NEXT]
 
@@ -79,3 +81,26 @@ def test_a_model_that_passes_no_gradient_on_ends_the_search(backdoored_digits: A
         seed=0,
     )  # fmt: skip
     assert not found.found and found.success == 0
+
+
+def test_exposure_in_parts_where_no_batchnorm_counts_the_batch(
+    backdoored_digits: Any, digit_samples: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    plain = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 14 * 14, 10)
+    )
+    exposer, runs, seen = CleanUnlearning(max_epochs=2, stop_accuracy=1e-6), [], []
+    for limit in (1 << 19, 7 * 16 * 16 + 1):
+        monkeypatch.setattr(at_once, "PIXELS", limit)
+        for module, has_batch_norm in ((plain, False), (backdoored_digits.module, True)):
+            counting = _Counting(module)
+            classifier = replace(backdoored_digits, module=counting, has_batch_norm=has_batch_norm)
+            exposed = exposer.expose(classifier, digit_samples, seed=0)
+            runs.append(exposed.run)
+            seen.append(max(exposed.classifier.module.seen[8:-8]))  # between the looks before and after
+    assert seen == [34, 34, 7, 34]
+    for whole, parts in zip(runs[:2], runs[2:], strict=True):
+        assert len(whole.trajectory) == len(parts.trajectory) == 12
+        for one, other in zip(whole.trajectory, parts.trajectory, strict=True):
+            assert other.accuracy == pytest.approx(one.accuracy, abs=0.04)
