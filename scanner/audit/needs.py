@@ -20,9 +20,9 @@ def memory_needed(weight_bytes: int) -> int:
     4 w + max(1.5 w, 4 GiB), with w the bytes of the weights in float32 (4 times the parameters, whatever type the file
     has). Four times the weights while it is exposed: the model, the copy that is being exposed, its gradients and their
     momentum. The rest is for activations: of 32 texts of 128 tokens they are about 3.5 GB in a BERT base and 1.5 w at 7
-    billion parameters (by count of tensors). Large pictures go through a model in parts, and of 224x224 pixels the 4 GiB
-    suffice for a ViT-L and a ResNet-50 (docs/scaling.md). A reference model is not in it either: it takes w more. Nor
-    are repairs, which keep what each seed exposed.
+    billion parameters (by count of tensors). Large pictures go through a model in parts, and of 224x224 pixels the 4
+    GiB suffice for a ViT-L and a ResNet-50 (docs/scaling.md). A reference model is not in it: it takes w more. Nor are
+    repairs, which keep what each seed exposed.
     Raises ValueError for a size below 0.
     """
     if weight_bytes < 0:
