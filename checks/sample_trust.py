@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _MIN_SIDE = 8  # pixels; in smaller pictures a tenth is a stroke or two
 _LISTED = 8  # samples named in the message
 _MAX_NAMED = 1000  # samples named in the finding
-_MAX_NAME = 300  # characters
+_MAX_NAME = 1000  # characters
 _MIN_PAIRS = 2  # one pair is a slip
 _DEVIATIONS = 3.0  # standard errors by which noise has to be told from chance
 
@@ -170,7 +170,7 @@ class SampleTrust:
             message=said[:4000],
             score=score,
             threshold=None if score is None else self.min_count / int(seen.metrics["distilled"]),
-            samples=[_name(samples, place)[:_MAX_NAME] for place in list(seen.positions)[:_MAX_NAMED]],
+            samples=[_short(_name(samples, place), _MAX_NAME) for place in list(seen.positions)[:_MAX_NAMED]],
             metrics=seen.metrics,
         )
 
@@ -261,7 +261,7 @@ class SampleTrust:
             seen.faults["triggered-samples"] = _accusation(
                 samples, positions, predicted, labels[positions], len(usable)
             )
-            seen.positions |= dict.fromkeys(positions)
+            seen.positions = dict.fromkeys(positions) | seen.positions  # they matter most
         return len(found.positions) / len(usable)
 
 
@@ -328,8 +328,9 @@ def _listed(samples: CleanSamples, positions: Sequence[int]) -> str:
     return ", ".join(_short(_name(samples, place)) for place in positions[:_LISTED]) + _more(len(positions), _LISTED)
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 80 else f"...{name[-77:]}"
+def _short(name: str, most: int = 80) -> str:
+    """The end of a long name, which tells files apart."""
+    return name if len(name) <= most else f"...{name[3 - most :]}"
 
 
 def _pairs(samples: CleanSamples, pairs: Sequence[tuple[int, int]]) -> str:

@@ -51,3 +51,13 @@ def samples_digest(path: Path, classes_file: Path | None = None) -> str:
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "pillow", "torch") from None
     return folder_digest(path, classes_file)
+
+
+def tree_digest(path: Path) -> str:
+    """Of a file's bytes, or of the names and bytes of all files in a folder; raises as `file_digest` does."""
+    if not path.is_dir():
+        return file_digest(path)
+    lines = [
+        f"{file_digest(place)}  {place.relative_to(path)}\n" for place in sorted(path.rglob("*")) if place.is_file()
+    ]
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()

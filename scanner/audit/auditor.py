@@ -27,7 +27,7 @@ from .claims import Claims
 from .executors.interface import Ended, Executor, Need, Task
 from .keys import key_of
 from .store import Store
-from .work import Work, is_suspect, suspicion_of
+from .work import CHANGED, Work, is_suspect, suspicion_of
 
 Search = Literal["all", "suspects"]
 LOOK_SECONDS = 2.0  # between two looks at what other audits have done
@@ -147,7 +147,8 @@ class Auditor:
                 self.state.waiting = len(self._waiting)
                 continue
             if work.key and self._store.finished(work.key):  # by another audit, since it was looked at
-                self._advance(work)
+                if not self._advance(work):
+                    self._release(work)
                 continue
             if changed := work.changed():
                 work.scanned = True  # it is no answer from the store
@@ -199,7 +200,7 @@ class Auditor:
             if work.key and not work.spoilt:
                 record.put_trigger(self._store, work.key, said.form)
         elif isinstance(said, events.SamplesEvent) and said.samples.sha256 != work.samples:
-            work.spoilt = f"{work.request.samples} has changed since the audit began: run it again"
+            work.spoilt = f"{work.request.samples} {CHANGED}"
         elif work.key and not work.spoilt:
             record.take(self._store, work.key, said)
 
@@ -213,7 +214,7 @@ class Auditor:
             work.key = key_of(work.settings, said.model)
             record.begin(self._store, work.key, said.model)
             self._claims.claim(work.key)  # if another audit has it, the rest of this cheap tier is done twice
-        elif work.key:
+        elif work.key and not work.spoilt:
             record.put_model(self._store, work.key, said.model)
 
     def _ended(self, task: Task, work: Work, ended: Ended) -> None:
@@ -276,4 +277,5 @@ class Auditor:
         self._on_entry(entry)
         followers, work.followers = work.followers, []
         for follower in followers:
+            follower.scanned |= work.scanned and error is not None
             self._end(follower, error=follower.named(error, str(work.request.model)), unsearched=unsearched)

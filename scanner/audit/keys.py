@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,7 @@ from ...evidence.errors import ScanError
 from ...evidence.result import ModelInfo
 from ...policies.load import LoadedPolicy
 from ...policies.plugins import CHECKS, EXPOSERS
-from ..digests import file_digest, samples_digest
+from ..digests import samples_digest, tree_digest
 from ..models.arch_args import parse_architecture
 from ..request import ScanRequest
 from ..tool import tool_version
@@ -69,10 +69,8 @@ class Digests:
         return self._settings.setdefault(text, hashlib.sha256(text.encode()).hexdigest())
 
     def watched(self, request: ScanRequest) -> Watched:
-        """All that `settings` has read for this request but the samples, which a scan digests itself."""
-        places = [request.classes_file, request.base_model, request.reference]
-        places += _code(request.architecture) + _beside(request.reference)
-        return Watched({place: self._states[place] for place in places if place in self._states})
+        """All that `settings` reads for this request but the samples, which a scan digests itself. Made before it."""
+        return Watched(partial(_shared, request), self._trees, self._states)
 
     def _code(self, architecture: str | None) -> Any:
         """Of the code that builds the model; or the version of a library."""
@@ -92,7 +90,7 @@ class Digests:
         if path not in self._trees:
             self._states[path] = state_of(path)
             try:
-                self._trees[path] = _tree_digest(path)
+                self._trees[path] = tree_digest(path)
             except FileNotFoundError:
                 raise ScanError(f"{path} does not exist: check the path") from None
         return self._trees[path]
@@ -102,6 +100,11 @@ def key_of(settings: str, model: ModelInfo) -> str:
     """Of the findings on this model under these settings; the name of the file is not in it, its format is."""
     parts = [settings, model.sha256, model.format, model.files or {}]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _shared(request: ScanRequest) -> list[Path]:
+    given = [request.classes_file, request.base_model, request.reference]
+    return [*filter(None, given), *_code(request.architecture), *_beside(request.reference)]
 
 
 def _code(architecture: str | None) -> list[Path]:
@@ -147,15 +150,6 @@ def _module_file(name: str) -> Path | None:
             if file.is_file():
                 return file
     return None
-
-
-def _tree_digest(path: Path) -> str:
-    if not path.is_dir():
-        return file_digest(path)
-    lines = [
-        f"{file_digest(place)}  {place.relative_to(path)}\n" for place in sorted(path.rglob("*")) if place.is_file()
-    ]
-    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @cache

@@ -26,7 +26,7 @@ from .keys import Digests, key_of
 from .plan import Plan, Planned
 from .record import now
 from .store import Store
-from .work import Work
+from .work import CHANGED, Work
 
 
 @dataclass
@@ -109,8 +109,8 @@ def works_of(plan: Plan) -> tuple[list[Work], list[Entry]]:
             check_names(request)
             last = tiers.get(policy.sha256) or last_tier(build_checks(policy.policy))
             tiers[policy.sha256] = last
-            settings, samples = digests.settings(request, policy), digests.samples(request)
             watched = digests.watched(request)
+            settings, samples = digests.settings(request, policy), digests.samples(request)
             works.append(Work(position, planned.name, request, policy, settings, samples, watched, last))
         except ScanError as problem:
             wrong.append(_wrong(position, planned, request, policy, str(problem)))
@@ -139,6 +139,8 @@ def source_of(plan: Plan) -> str:
 def _stands(store: Store, work: Work, entry: Entry | None) -> bool:
     """Whether what has ended before the audit was killed is still the answer to the same question."""
     if entry is None or entry.key is None:  # of a new audit every one; its files are looked at once, by the auditor
+        return False
+    if entry.error and entry.error.endswith(CHANGED):
         return False
     seal = work.signature(store)
     model = store.model_at(work.place, seal) if seal else None

@@ -16,6 +16,7 @@ from .store import Known, Store
 from .watched import Watched
 
 BACKDOOR_LABEL = "backdoor-label"
+CHANGED = "has changed since the audit began: run it again"
 
 
 @dataclass(eq=False)
@@ -60,7 +61,7 @@ class Work:
     def changed(self) -> str | None:
         """Why what a worker says now is not to be kept: something it may have read is not what was digested."""
         place = self.watched.changed()
-        return f"{place} has changed since the audit began: run it again" if place else None
+        return f"{str(place).encode(errors='backslashreplace').decode()} {CHANGED}" if place else None
 
     def named(self, error: str | None, path: str) -> str | None:
         """An error about the same model under another path, told of this one."""

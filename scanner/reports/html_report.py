@@ -150,7 +150,7 @@ def _check(finding: Finding, rows: int) -> dict[str, Any]:
         "bar": score_bar(finding.score, finding.threshold),
         "label": None if finding.label is None else (finding.label, clip(finding.label_name or "", _SHORT)),
         "metrics": _cut([(clip(name, _SHORT), clip(number(value), _SHORT)) for name, value in metrics], rows),
-        "samples": _cut([clip(sample, _SHORT) for sample in finding.samples], rows),
+        "samples": _cut([_end(sample) for sample in finding.samples], rows),
         "page": f"docs/checks/{page}.md" if finding.check in _PAGES else None,
         "seconds": _seconds(finding.seconds) if finding.seconds >= 0.05 else None,
     }
@@ -205,6 +205,11 @@ def _timings(result: ScanResult) -> list[tuple[str, str, float]]:
     """Stage, time in words, and its share of the whole."""
     whole = max([*result.timings.values(), 1e-9])
     return [(name, _seconds(seconds), seconds / whole) for name, seconds in result.timings.items()]
+
+
+def _end(name: str) -> str:
+    """The end of a long name, which tells files apart."""
+    return name if len(name) <= _SHORT else f"…{name[1 - _SHORT :]}"
 
 
 def _cut(rows: list[Any], limit: int) -> dict[str, Any]:

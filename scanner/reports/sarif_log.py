@@ -200,7 +200,8 @@ def describe(finding: Finding) -> str:
 def properties_of(finding: Finding) -> dict[str, Any]:
     """The figures of a finding, for machines."""
     fields = {"outcome", "score", "threshold", "label", "label_name", "witness", "metrics", "seconds"}
-    return finding.model_dump(mode="json", include=fields, exclude_none=True)
+    told: dict[str, Any] = finding.model_dump(mode="json", include=fields, exclude_none=True)
+    return told | ({"samples": finding.samples[:_MAX_ITEMS]} if finding.samples else {})
 
 
 def message(text: str) -> str:

@@ -102,9 +102,9 @@ class FolderSource:
         return _stacked(images), digest.hexdigest()
 
     def name(self, position: int) -> str:
-        """The file, below the folder of samples, with slashes; bytes that are no UTF-8 are written as `\\xff`."""
-        name = self._files[position].relative_to(self._root).as_posix()
-        return os.fsencode(name).decode(errors="backslashreplace")
+        """The file, below the folder of samples, with slashes; a backslash as two, bytes that are no text as `\\xff`."""
+        name = os.fsencode(self._files[position].relative_to(self._root).as_posix())
+        return name.replace(b"\\", b"\\\\").decode(errors="backslashreplace")
 
 
 def folder_digest(root: Path, classes_file: Path | None = None) -> str:

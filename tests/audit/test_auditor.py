@@ -294,6 +294,38 @@ def test_code_that_changes_on_the_way_spoils_what_is_said(
     assert told(store).models[0].result.verdict is Verdict.PASSED
 
 
+def test_an_audit_goes_on_once_what_has_changed_is_put_back(
+    tmp_path: Path, paths: dict[str, Path], policy: Path
+) -> None:
+    code, text = tmp_path / "nets.py", "def make(): ...\n"
+    code.write_text(text)
+    beside = tmp_path / os.fsdecode(b"\xff.py")
+    stop = Stop()
+
+    class Edited(Scripted):
+        def usual(self, task: Task) -> Any:
+            for one in super().usual(task):
+                if task.request.part and task.request.part.tier == "exposure":
+                    try:
+                        beside.write_text("")
+                    except OSError:  # a file system that takes no such names
+                        code.write_text("")
+                    stop.reason = "stopped"
+                yield one
+
+    store = tmp_path / "s.sqlite"
+    plan = plan_of(tmp_path, paths, policy, architecture=f"{code}:make", arch_args={})
+    came = audit(plan, store, Edited(), stop=stop)
+    assert not came.finished
+    beside.unlink(missing_ok=True)
+    code.write_text(text)  # touched, and what it was
+    rest = Scripted()
+    came = audit(plan, store, rest)
+    assert came.resumed and came.finished
+    assert set(verdicts(store).values()) == {Verdict.PASSED}
+    assert len(rest.tasks) == 6  # nothing of the cheap tier is done again, and all of the others
+
+
 def test_what_another_audit_is_scanning_is_waited_for(tmp_path: Path, paths: dict[str, Path], policy: Path) -> None:
     store = tmp_path / "s.sqlite"
     audit(plan_of(tmp_path, paths, policy), store, Scripted(), search="suspects")

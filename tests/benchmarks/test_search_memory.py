@@ -23,4 +23,5 @@ def test_gradients_of_the_weights_hold_more_where_layers_are_linear() -> None:
 def test_a_step_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(at_once, "PIXELS", at_once.PIXELS)  # so that it is put back
     found = measure("resnet-18", 32, 1 << 12)
+    assert at_once.PIXELS == 1 << 12  # four pictures of 32x32
     assert found["peak"] >= 0 and found["cpu"] > 0

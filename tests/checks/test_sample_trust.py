@@ -190,6 +190,20 @@ def test_near_duplicates_are_told(clean: Classifier, digits: tuple[np.ndarray, n
     assert len(finding.samples) == 8  # the later ones: the earlier may stay
 
 
+def test_triggered_samples_are_named_before_others(
+    backdoored: Classifier, digits: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ebyd_scan.checks.sample_trust._MAX_NAMED", 5)
+    images, labels = digits[0][:60].copy(), digits[1][:60].copy()
+    victims = [place for place in np.flatnonzero(labels != TARGET) if place < 30][:5]
+    images[30:], labels[30:] = images[:30], labels[:30]
+    images[victims] = BadNets(target=TARGET).apply(images[victims])
+    finding = _run(backdoored, _parts(to_pixels(images), torch.from_numpy(labels)))
+    assert finding.metrics["near_duplicates"] >= 25
+    named = {f"{'held-out' if place % 2 else 'exposure'} {place // 2}" for place in victims}
+    assert len(finding.samples) == 5 and len(set(finding.samples) & named) >= 3
+
+
 def test_equal_pictures_with_two_labels_are_told(clean: Classifier, digits: tuple[np.ndarray, np.ndarray]) -> None:
     images, labels = digits[0][:60].copy(), digits[1][:60].copy()
     images[30:33], labels[30:33] = images[:3], (labels[:3] + 1) % 10
