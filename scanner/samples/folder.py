@@ -102,7 +102,7 @@ class FolderSource:
         return _stacked(images), digest.hexdigest()
 
     def name(self, position: int) -> str:
-        """The file, below the folder of samples, with slashes; a backslash as two, bytes that are no text as `\\xff`."""
+        """The file below the folder of samples; two backslashes for one, and bytes that are no text as `\\xff`."""
         name = os.fsencode(self._files[position].relative_to(self._root).as_posix())
         return name.replace(b"\\", b"\\\\").decode(errors="backslashreplace")
 
