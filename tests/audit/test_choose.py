@@ -61,7 +61,7 @@ def test_with_gpus_each_is_a_worker(machine: Any) -> None:
 def test_a_model_too_large_for_one_gets_several(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     machine(8, 80, 80, 80, 80)
     how = choose("auto", **AUTO)
-    monkeypatch.setattr(f"{CHOOSE}.weight_bytes", lambda work: 28 << 30)
+    monkeypatch.setattr(f"{CHOOSE}.weight_bytes", lambda work: 36 << 30)
     assert how.need_of(work()).gpus == 3
     monkeypatch.setattr(f"{CHOOSE}.weight_bytes", lambda work: 280 << 30)
     assert how.need_of(work()).gpus == 4  # all there are; what is missing is told when it is loaded

@@ -148,6 +148,9 @@ def test_workers_end_when_nobody_waits_for_them_and_hold_no_channel_of_others() 
     first, second = (zygote.launcher("static")(False) for _ in range(2))
     parent = psutil.Process(first.pid).parent()
     assert parent is not None and parent == psutil.Process(second.pid).parent()
+    deadline = time.monotonic() + 60  # it has been forked, and may not have come so far
+    while os.getsid(first.pid) != first.pid and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert os.getsid(first.pid) == first.pid
     first.stdin.write(b'{"memory_bytes": 1073741824, "request": {"device": "cpu"}}\n')  # no whole order: it stumbles
     first.stdin.close()

@@ -52,11 +52,13 @@ def _asked(folder: Path, arguments: list[str], answers: list[str]) -> tuple[int,
     )
     os.close(theirs)
     shown, left, deadline = "", list(answers), time.monotonic() + 100  # a busy machine
-    interrupting = False
+    interrupted: float | None = None
     while time.monotonic() < deadline:
         if not select.select([ours], [], [], 0.2)[0]:
-            if interrupting and process.poll() is None:  # one that comes just before the wait for input is lost
+            # One that comes just before the wait for input is lost; one that comes while it ends would kill it.
+            if interrupted and "interrupted" not in shown and time.monotonic() > interrupted + 3:
                 process.send_signal(signal.SIGINT)
+                interrupted = time.monotonic()
             continue
         try:
             part = os.read(ours, 4096).decode()
@@ -66,7 +68,7 @@ def _asked(folder: Path, arguments: list[str], answers: list[str]) -> tuple[int,
         if shown.endswith(": ") and left:
             answer = left.pop(0)
             if answer == INTERRUPT:
-                interrupting = True
+                interrupted = time.monotonic()
                 process.send_signal(signal.SIGINT)
             else:
                 os.write(ours, (answer + "\n").encode())
