@@ -34,6 +34,7 @@ class Digests:
         self._samples: dict[tuple[Path, Path | None], str] = {}
         self._trees: dict[Path, str] = {}
         self._states: dict[Path, str | None] = {}  # before they were read
+        self._watched: dict[tuple[Any, ...], Watched] = {}
         self._settings: dict[str, str] = {}
 
     def samples(self, request: ScanRequest) -> str:
@@ -70,7 +71,10 @@ class Digests:
 
     def watched(self, request: ScanRequest) -> Watched:
         """All that `settings` reads for this request but the samples, which a scan digests itself. Made before it."""
-        return Watched(partial(_shared, request), self._trees, self._states)
+        inputs = request.architecture, request.reference, request.base_model, request.classes_file
+        if inputs not in self._watched:  # most models of an audit share them, and looking them up takes a while
+            self._watched[inputs] = Watched(partial(_shared, request), self._trees, self._states)
+        return self._watched[inputs]
 
     def _code(self, architecture: str | None) -> Any:
         """Of the code that builds the model; or the version of a library."""

@@ -20,7 +20,7 @@ from .html_page import FOLDER, environment, moment
 from .html_plots import score_bar
 from .printable import one_line
 from .removal import HEADS, removal_rows, removal_sentence, told_candidates
-from .words import way_out
+from .words import blames_samples, way_out
 
 if TYPE_CHECKING:
     from .formats import Given
@@ -111,7 +111,7 @@ def _page(given: Given, limits: Limits) -> str:
 def _headline(result: ScanResult) -> dict[str, str]:
     word, sentence = _HEADLINES[result.verdict]
     meaning = _MEANINGS[result.verdict]
-    if result.verdict is Verdict.INCONCLUSIVE and any(finding.samples for finding in result.findings):
+    if blames_samples(result):
         meaning = f"This is not a pass. {way_out(result)}"
     if result.verdict is Verdict.PASSED and result.exposure is None and result.removal is None:
         sentence = "The checks found nothing in {}, and none of them looked for a backdoor"

@@ -33,9 +33,14 @@ def sentence(result: ScanResult) -> str:
     return said.format(model=one_line(PurePath(model).name or model))
 
 
+def blames_samples(result: ScanResult) -> bool:
+    """Whether it cannot be told because of samples that a finding names."""
+    return result.verdict is Verdict.INCONCLUSIVE and any(finding.samples for finding in result.findings)
+
+
 def way_out(result: ScanResult) -> str:
     """What to do now, in a sentence or two."""
-    if result.verdict is Verdict.INCONCLUSIVE and any(finding.samples for finding in result.findings):
+    if blames_samples(result):
         return (
             "Look at the samples that are named, which the JSON and HTML reports list; scan again without them, or "
             "with samples from elsewhere."
